@@ -1,0 +1,105 @@
+"""The one exception tree of meshd.
+
+Owns every exception that meshd raises on purpose. Each class carries the code that an
+answer shows and the exit code of the command line, so that a surface translates an error
+without knowing which one it is. A message says what is wrong; a hint says what to do.
+"""
+
+from __future__ import annotations
+
+
+class MeshdError(Exception):
+    """Something meshd could not do.
+
+    Attributes:
+        code: stable word for programs, shown in JSON answers.
+        exit_code: what the command line exits with (design: §Surfaces, exit codes).
+        message: what is wrong, one sentence.
+        hint: what to do about it, or None when nothing useful can be said.
+    """
+
+    code = "failed"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class NotFoundError(MeshdError):
+    """The agent, path or root that was named is not known."""
+
+    code = "not-found"
+    exit_code = 3
+
+
+class NoDaemonError(MeshdError):
+    """No daemon answers on the socket."""
+
+    code = "no-daemon"
+    exit_code = 4
+
+
+class ConfigError(MeshdError):
+    """The configuration is not valid; nothing of it was applied."""
+
+    code = "invalid-config"
+    exit_code = 5
+
+
+class InvalidManifestError(MeshdError):
+    """A manifest is not valid."""
+
+    code = "invalid-manifest"
+    exit_code = 5
+
+
+class PermissionRefusedError(MeshdError):
+    """The caller may not do this."""
+
+    code = "permission"
+    exit_code = 7
+
+
+class DeadlineError(MeshdError):
+    """It did not happen in time."""
+
+    code = "timeout"
+    exit_code = 8
+
+
+class StoreError(MeshdError):
+    """The database could not do what was asked; nothing of the batch was written."""
+
+    code = "store"
+
+
+class ForeignDatabaseError(StoreError):
+    """The database file belongs to another program."""
+
+    code = "foreign-database"
+
+
+class NewerDatabaseError(StoreError):
+    """The database was written by a newer meshd."""
+
+    code = "newer-database"
+
+
+class DamagedDatabaseError(StoreError):
+    """The database file is damaged, emptied or lost."""
+
+    code = "damaged-database"
+
+
+class AlreadyRunningError(MeshdError):
+    """Another meshd owns the state directory."""
+
+    code = "already-running"
+
+
+class StoppingError(MeshdError):
+    """The daemon is stopping and takes no more work."""
+
+    code = "stopping"
