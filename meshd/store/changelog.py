@@ -1,0 +1,91 @@
+"""The change log: audit trail, event feed and outbox in one table.
+
+Owns the numbering. Promises: `seq` only grows, also over a restart; an entry commits with
+the rows it tells of or not at all; what is pruned was older than asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from meshd.store.rows import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import apsw
+
+    from meshd.core.model import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One numbered entry of the change log."""
+
+    seq: int
+    kind: str
+    agent_id: str | None
+    path: str | None
+    source: str
+    at: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+def append(connection: apsw.Connection, changes: Iterable[Change], at: str) -> list[int]:
+    """Append entries and return their numbers, in order."""
+    numbers = []
+    for change in changes:
+        connection.execute(
+            "INSERT INTO changes (kind, agent_id, path, source, at, before_json, after_json)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                str(change.kind),
+                change.agent_id,
+                None if change.path is None else os.fsencode(change.path),
+                str(change.source),
+                at,
+                None if change.before is None else to_json(change.before),
+                None if change.after is None else to_json(change.after),
+            ),
+        )
+        numbers.append(connection.last_insert_rowid())
+    return numbers
+
+
+def since(connection: apsw.Connection, seq: int, limit: int = 1000) -> list[Entry]:
+    """Return up to `limit` entries after `seq`, oldest first."""
+    return [
+        Entry(
+            number,
+            kind,
+            agent_id,
+            None if path is None else os.fsdecode(path),
+            source,
+            at,
+            None if before is None else json.loads(before),
+            None if after is None else json.loads(after),
+        )
+        for number, kind, agent_id, path, source, at, before, after in connection.execute(
+            "SELECT seq, kind, agent_id, path, source, at, before_json, after_json FROM changes"
+            " WHERE seq > ? ORDER BY seq LIMIT ?",
+            (seq, limit),
+        ).fetchall()
+    ]
+
+
+def bounds(connection: apsw.Connection) -> tuple[int, int]:
+    """Return the oldest number still kept and the newest ever given; (1, 0) when empty."""
+    newest = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").get
+    oldest = connection.execute("SELECT min(seq) FROM changes").get
+    newest = 0 if newest is None else int(newest)
+    return (newest + 1 if oldest is None else int(oldest), newest)
+
+
+def prune(connection: apsw.Connection, before: str) -> int:
+    """Delete entries written before a wall-clock time; return how many."""
+    connection.execute("DELETE FROM changes WHERE at < ?", (before,))
+    return connection.changes()

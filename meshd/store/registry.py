@@ -1,0 +1,249 @@
+"""The registry as it stands: what may be asked of it.
+
+Owns every query. Assumes a connection that only this thread uses. Promises: an answer is
+complete and detached; no cursor outlives a call, so no reader pins the log (fault 111).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from meshd.core.model import Agent, Claim, ClaimOutcome, Denial, RootState, Signature
+from meshd.store.rows import (
+    AGENT_COLUMNS,
+    CLAIM_COLUMNS,
+    ROOT_COLUMNS,
+    agent_from_row,
+    claim_from_row,
+    read_signature,
+    root_from_row,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import apsw
+
+# The width of a prefix range: every path below `P` lies between `P/` and `P0` ("0" follows "/").
+_BELOW = "0"
+_QUALIFIED = ", ".join(f"agents.{name.strip()}" for name in AGENT_COLUMNS.split(","))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An agent with what decides whether it is confirmed: its claim and its root."""
+
+    agent: Agent
+    claim_outcome: ClaimOutcome | None
+    claim_reason: str | None
+    root_healthy: bool
+    root_observed_seconds: float
+
+
+class Registry:
+    """Questions to the database over one connection."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def _rows(self, sql: str, bindings: Sequence[Any] = ()) -> list[Any]:
+        return self._connection.execute(sql, bindings).fetchall()
+
+    # agents
+
+    def agent(self, agent_id: str) -> Agent | None:
+        """Return the row of an id."""
+        rows = self._rows(f"SELECT {AGENT_COLUMNS} FROM agents WHERE id = ?", (agent_id,))
+        return agent_from_row(rows[0]) if rows else None
+
+    def agents_with(self, ids: Iterable[str]) -> list[Agent]:
+        """Return the rows of several ids."""
+        sql = (
+            f"SELECT {_QUALIFIED} FROM json_each(?) AS wanted"
+            " JOIN agents ON agents.id = wanted.value"
+        )
+        return [agent_from_row(row) for row in self._rows(sql, (json.dumps(list(ids)),))]
+
+    def agents_at(self, paths: Iterable[str]) -> list[Agent]:
+        """Return the rows that live at one of `paths`, or did last."""
+        sql = f"SELECT {AGENT_COLUMNS} FROM agents WHERE project_path = ?1 OR last_path = ?1"
+        found = {}
+        for path in paths:
+            for row in self._rows(sql, (os.fsencode(path),)):
+                agent = agent_from_row(row)
+                found[agent.id] = agent
+        return list(found.values())
+
+    def record(self, reference: str) -> Record | None:
+        """Return the agent with this id, or the one that lives (or lived last) at this path."""
+        found = self._records("agents.id = ?", (reference,))
+        if not found and reference.startswith("/"):
+            raw = os.fsencode(reference)
+            found = self._records("agents.project_path = ?", (raw,)) or self._records(
+                "agents.last_path = ?", (raw,)
+            )
+        return found[0] if found else None
+
+    def records(self) -> list[Record]:
+        """Return every agent, oldest registration first."""
+        return self._records("1", ())
+
+    def live_records(self) -> list[Record]:
+        """Return the agents that may be discovered: never unreachable or unscanned ones."""
+        return self._records("agents.status <> 'unreachable' AND agents.unscanned IS NULL", ())
+
+    def unreachable(self, before: str | None = None) -> list[Record]:
+        """Return unreachable agents; with `before`, those unreachable since before that time."""
+        if before is None:
+            return self._records("agents.status = 'unreachable'", ())
+        return self._records(
+            "agents.status = 'unreachable' AND agents.unreachable_since < ?", (before,)
+        )
+
+    def _records(self, where: str, bindings: Sequence[Any]) -> list[Record]:
+        rows = self._rows(
+            f"SELECT {_QUALIFIED}, claims.outcome, claims.reason,"
+            " coalesce(roots.healthy, 0), coalesce(roots.observed_seconds, 0)"
+            " FROM agents LEFT JOIN claims ON claims.path = agents.project_path"
+            " LEFT JOIN roots ON roots.path = agents.scan_root"
+            f" WHERE {where} ORDER BY agents.registered_at, agents.id",
+            bindings,
+        )
+        return [
+            Record(
+                agent_from_row(row[:-4]),
+                None if row[-4] is None else ClaimOutcome(row[-4]),
+                row[-3],
+                bool(row[-2]),
+                row[-1],
+            )
+            for row in rows
+        ]
+
+    def unconfirmed_looks(self) -> list[str]:
+        """Return paths that every sweep looks at again, whatever their signature says.
+
+        Those of rows that are not live, and those whose last look could not tell.
+        """
+        rows = self._rows(
+            "SELECT coalesce(project_path, last_path) FROM agents"
+            " WHERE status = 'unreachable' OR unscanned IS NOT NULL"
+            " UNION SELECT path FROM claims WHERE outcome = 'unreadable'"
+        )
+        return [os.fsdecode(path) for (path,) in rows]
+
+    def paths_within(self, directory: str) -> list[str]:
+        """Return the paths at or below `directory` that a row or a claim names."""
+        exact, low, high = (os.fsencode(directory.rstrip("/") + end) for end in ("", "/", _BELOW))
+        rows = self._rows(
+            "SELECT project_path FROM agents WHERE project_path = ?1"
+            " OR (project_path > ?2 AND project_path < ?3)"
+            " UNION SELECT last_path FROM agents WHERE last_path = ?1"
+            " OR (last_path > ?2 AND last_path < ?3)"
+            " UNION SELECT path FROM claims WHERE path = ?1 OR (path > ?2 AND path < ?3)",
+            (exact, low, high),
+        )
+        return [os.fsdecode(path) for (path,) in rows]
+
+    def agents_per_root(self) -> dict[str, tuple[int, int]]:
+        """Return, by root, how many rows are live and how many there are in all."""
+        rows = self._rows(
+            "SELECT scan_root, sum(status <> 'unreachable' AND unscanned IS NULL), count(*)"
+            " FROM agents GROUP BY scan_root"
+        )
+        return {os.fsdecode(root): (int(live), int(every)) for root, live, every in rows}
+
+    def waiting_roots(self) -> set[str]:
+        """Return the roots that have rows waiting out their grace."""
+        rows = self._rows("SELECT DISTINCT scan_root FROM agents WHERE status = 'unreachable'")
+        return {os.fsdecode(root) for (root,) in rows}
+
+    # claims
+
+    def claims_at(self, paths: Iterable[str]) -> list[Claim]:
+        """Return the claims of several paths."""
+        sql = f"SELECT {CLAIM_COLUMNS} FROM claims WHERE path = ?"
+        found = (self._rows(sql, (os.fsencode(path),)) for path in paths)
+        return [claim_from_row(rows[0]) for rows in found if rows]
+
+    def claims_of(self, ids: Iterable[str]) -> list[Claim]:
+        """Return every claim of several ids."""
+        sql = f"SELECT {CLAIM_COLUMNS} FROM claims WHERE agent_id = ?"
+        return [claim_from_row(row) for agent_id in ids for row in self._rows(sql, (agent_id,))]
+
+    def claims(self, outcome: ClaimOutcome | None = None) -> list[Claim]:
+        """Return every claim, or those judged so, by path."""
+        rows = self._rows(
+            f"SELECT {CLAIM_COLUMNS} FROM claims WHERE ?1 IS NULL OR outcome = ?1 ORDER BY path",
+            (None if outcome is None else str(outcome),),
+        )
+        return [claim_from_row(row) for row in rows]
+
+    def claim_counts(self) -> dict[str, int]:
+        """Return how many claims there are of each outcome."""
+        return dict(self._rows("SELECT outcome, count(*) FROM claims GROUP BY outcome"))
+
+    def signatures(self) -> list[tuple[str, Signature, int]]:
+        """Return path, signature and time of look (ns) of every claim that was read."""
+        rows = self._rows(
+            "SELECT path, signature, looked_at_ns FROM claims"
+            " WHERE signature IS NOT NULL AND outcome NOT IN ('unreadable', 'absent')"
+        )
+        return [
+            (os.fsdecode(path), signature, at)
+            for path, text, at in rows
+            if (signature := read_signature(text)) is not None
+        ]
+
+    def valid_ids(self, root: str) -> dict[str, str]:
+        """Return, by path, the id of every valid claim under a root."""
+        rows = self._rows(
+            "SELECT path, agent_id FROM claims WHERE root = ? AND outcome = 'valid'",
+            (os.fsencode(root),),
+        )
+        return {os.fsdecode(path): agent_id for path, agent_id in rows}
+
+    def contested(self) -> dict[str, str]:
+        """Return, by id, the path of every row whose id other paths claim too."""
+        rows = self._rows(
+            "SELECT DISTINCT agents.id, agents.project_path FROM agents"
+            " JOIN claims ON claims.agent_id = agents.id AND claims.outcome = 'duplicate'"
+            " WHERE agents.project_path IS NOT NULL"
+        )
+        return {agent_id: os.fsdecode(path) for agent_id, path in rows}
+
+    # the rest
+
+    def roots(self) -> dict[str, RootState]:
+        """Return what is known of every root, by path."""
+        states = map(root_from_row, self._rows(f"SELECT {ROOT_COLUMNS} FROM roots"))
+        return {state.path: state for state in states}
+
+    def denials(self) -> list[Denial]:
+        """Return every denial, by path."""
+        rows = self._rows("SELECT path, reason, denier, created_at FROM denials ORDER BY path")
+        return [Denial(os.fsdecode(path), *rest) for path, *rest in rows]
+
+    def rules(self) -> list[tuple[str, str, str, str]]:
+        """Return explicit rules as (source, target, action, created_at)."""
+        return self._rows(
+            "SELECT source_namespace, target_namespace, action, created_at FROM rules"
+            " ORDER BY source_namespace, target_namespace"
+        )
+
+    def inherited_incumbents(self) -> dict[str, str]:
+        """Return the paths that held contested ids before the database was rebuilt."""
+        rows = self._rows("SELECT agent_id, path FROM incumbents")
+        return {agent_id: os.fsdecode(path) for agent_id, path in rows}
+
+    def meta(self, key: str, default: str = "") -> str:
+        """Return a value of the meta table."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else default
+
+    def highest_look(self) -> int:
+        """Return the number of the newest look any claim rests on."""
+        return int(self._rows("SELECT coalesce(max(look), 0) FROM claims")[0][0])

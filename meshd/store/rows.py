@@ -1,0 +1,180 @@
+"""Rows as values and values as rows.
+
+Owns the one table that says which column holds which field of an agent and how it is
+written; reading, writing and comparing rows all follow it, so a field cannot be forgotten
+in one of them. Paths are bytes in the database and `str` with surrogates above it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from meshd.core.model import (
+    Agent,
+    Claim,
+    ClaimOutcome,
+    FileIdentity,
+    Reason,
+    RootIdentity,
+    RootState,
+    Signature,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Value: TypeAlias = str | int | float | bytes | None
+
+
+def to_json(value: object) -> str:
+    """Write a value as compact ASCII JSON; a path's lone surrogates become escapes."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _same(value: Any) -> Any:  # noqa: ANN401 - a column may hold any SQLite type
+    return value
+
+
+def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How one field of an agent is kept."""
+
+    name: str
+    field: str
+    write: Callable[[Any], Any] = _same
+    read: Callable[[Any], Any] = _same
+
+
+def _json_column(field: str, read: Callable[[str], Any] = json.loads) -> Column:
+    return Column(f"{field}_json", field, _optional(to_json), _optional(read))
+
+
+def _read_status(text: str) -> Status:
+    # `inactive` was a status in old databases; it means active.
+    return Status.UNREACHABLE if text == "unreachable" else Status.ACTIVE
+
+
+def _read_tuple(text: str) -> tuple[Any, ...]:
+    return tuple(json.loads(text))
+
+
+_SPECIAL = {
+    "project_path": Column("project_path", "project_path", _optional(os.fsencode),
+                           _optional(os.fsdecode)),
+    "last_path": Column("last_path", "last_path", os.fsencode, os.fsdecode),
+    "scan_root": Column("scan_root", "scan_root", os.fsencode, os.fsdecode),
+    "persona_enabled": Column("persona_enabled", "persona_enabled", int, bool),
+    "is_system": Column("is_system", "is_system", int, bool),
+    "status": Column("status", "status", str, _read_status),
+    "unreachable_reason": Column("unreachable_reason", "unreachable_reason", _optional(str),
+                                 _optional(Reason)),
+    "unscanned": Column("unscanned", "unscanned", _optional(str), _optional(Reason)),
+    "capabilities": _json_column("capabilities", _read_tuple),
+    "flags": _json_column("flags", _read_tuple),
+    "mcp_servers": _json_column("mcp_servers", _read_tuple),
+    "behavior": _json_column("behavior"),
+    "budget": _json_column("budget"),
+    "traits": _json_column("traits"),
+    "conventions": _json_column("conventions"),
+    "enabled_tool_groups": _json_column("enabled_tool_groups"),
+}  # fmt: skip
+
+COLUMNS = tuple(
+    _SPECIAL.get(field.name, Column(field.name, field.name)) for field in fields(Agent)
+)
+AGENT_COLUMNS = ", ".join(column.name for column in COLUMNS)
+
+
+def agent_from_row(row: Sequence[Any]) -> Agent:
+    """Build an agent from a row read as `AGENT_COLUMNS`."""
+    return Agent(
+        **{column.field: column.read(value) for column, value in zip(COLUMNS, row, strict=True)}
+    )
+
+
+def row_from_agent(agent: Agent) -> tuple[Value, ...]:
+    """Return the values of an agent's columns, in the order of `AGENT_COLUMNS`."""
+    return tuple(column.write(getattr(agent, column.field)) for column in COLUMNS)
+
+
+def _numbers(values: Sequence[int] | None) -> str | None:
+    return None if values is None else ":".join(map(str, values))
+
+
+CLAIM_COLUMNS = (
+    "path, root, outcome, agent_id, reason, detail, signature, content_hash, dork, filesystem,"
+    " look, looked_at_ns"
+)
+
+
+def claim_from_row(row: Sequence[Any]) -> Claim:
+    """Build a claim from a row read as `CLAIM_COLUMNS`."""
+    path, root, outcome, agent_id, reason, detail, signature, digest, dork, *rest = row
+    return Claim(
+        path=os.fsdecode(path),
+        root=os.fsdecode(root),
+        outcome=ClaimOutcome(outcome),
+        agent_id=agent_id,
+        reason=None if reason is None else Reason(reason),
+        detail=detail,
+        signature=read_signature(signature),
+        content_hash=digest,
+        dork=None if dork is None else FileIdentity(*map(int, dork.split(":"))),
+        filesystem=rest[0],
+        look=rest[1],
+        looked_at_ns=rest[2],
+    )
+
+
+def read_signature(text: str | None) -> Signature | None:
+    """Read a signature as a claim's column holds it."""
+    return None if text is None else Signature(*map(int, text.split(":")))
+
+
+def row_from_claim(claim: Claim) -> tuple[Value, ...]:
+    """Return the values of a claim's columns, in the order of `CLAIM_COLUMNS`."""
+    return (
+        os.fsencode(claim.path),
+        os.fsencode(claim.root),
+        str(claim.outcome),
+        claim.agent_id,
+        None if claim.reason is None else str(claim.reason),
+        claim.detail,
+        _numbers(claim.signature),
+        claim.content_hash,
+        _numbers(claim.dork),
+        claim.filesystem,
+        claim.look,
+        claim.looked_at_ns,
+    )
+
+
+ROOT_COLUMNS = "path, healthy, reason, filesystem, inode, observed_seconds"
+
+
+def root_from_row(row: Sequence[Any]) -> RootState:
+    """Build a root's state from a row read as `ROOT_COLUMNS`."""
+    path, healthy, reason, filesystem, inode, observed_seconds = row
+    identity = None if filesystem is None else RootIdentity(filesystem, int(inode))
+    return RootState(os.fsdecode(path), bool(healthy), reason, identity, observed_seconds)
+
+
+def row_from_root(root: RootState) -> tuple[Value, ...]:
+    """Return the values of a root's columns, in the order of `ROOT_COLUMNS`."""
+    identity = root.identity
+    return (
+        os.fsencode(root.path),
+        int(root.healthy),
+        root.reason,
+        None if identity is None else identity.filesystem,
+        None if identity is None else str(identity.inode),
+        root.observed_seconds,
+    )

@@ -1,0 +1,158 @@
+"""The one thread that writes.
+
+Owns the writing connection, as a local variable of its thread (R6). Callers hand over
+functions; what arrived together commits together. Promises: a future resolves only after
+its commit is on disk; an operation that raises is rolled back alone; when a commit fails
+every operation of its batch fails with the same error and nothing of it was written.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from meshd.errors import StoppingError, StoreError
+from meshd.store.connection import open_writing
+from meshd.store.transactions import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Result = TypeVar("Result")
+Operation = "Callable[[apsw.Connection], Result]"
+
+# Large enough to amortise an fsync, small enough that a caller does not wait for strangers.
+BATCH_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    run: Callable[[apsw.Connection], Any]
+    future: Future[Any]
+
+
+class Writer:
+    """Actor: drains its queue into batches, one `BEGIN IMMEDIATE` each.
+
+    Args:
+        path: the database, already examined and migrated.
+        committed: called in the writer's thread with the connection after a batch that wrote
+            something, before its futures resolve; a mirror outside the database goes here.
+    """
+
+    def __init__(
+        self, path: Path, committed: Callable[[apsw.Connection], None] = lambda _: None
+    ) -> None:
+        self._path = path
+        self._committed = committed
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Guards the order of "no more jobs" and the last job: none may slip in behind the end.
+        self._lock = threading.Lock()
+        self._closed = False
+        self.commits = 0
+
+    def submit(self, operation: Callable[[apsw.Connection], Result]) -> Future[Result]:
+        """Queue an operation; the future resolves after its commit.
+
+        Raises:
+            StoppingError: the writer takes no more work.
+        """
+        job = _Job(operation, Future())
+        with self._lock:
+            if self._closed:
+                raise StoppingError("the writer is stopping")
+            self._queue.put(job)
+        return job.future
+
+    def stop(self) -> None:
+        """Take no more work; `run` returns when what is queued is committed."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+
+    def run(self) -> None:
+        """Work until stopped, then checkpoint and close. The body of the writer's thread."""
+        connection = open_writing(self._path)
+        try:
+            while (batch := self._next_batch()) is not None:
+                self._commit(connection, batch)
+        finally:
+            self.stop()
+            self._refuse_the_rest()
+            connection.close()
+
+    def _next_batch(self) -> list[_Job] | None:
+        """Wait for a job and take what came with it; None at the end."""
+        job = self._queue.get()
+        if job is None:
+            return None
+        batch = [job]
+        while len(batch) < BATCH_LIMIT:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                self._queue.put(None)
+                break
+            batch.append(job)
+        return batch
+
+    def _commit(self, connection: apsw.Connection, batch: list[_Job]) -> None:
+        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+        try:
+            before = connection.total_changes()
+            with transaction(connection):
+                for job in batch:
+                    outcomes.append((job, *_in_savepoint(connection, job)))
+            if connection.total_changes() != before:
+                self.commits += 1
+                self._committed(connection)
+        except (apsw.Error, OSError) as error:
+            failure = StoreError(
+                f"the database refused a commit: {error}",
+                hint="see that the disk is not full and the state directory is writable",
+            )
+            failure.__cause__ = error
+            for job in batch:
+                job.future.set_exception(failure)
+            return
+        for job, result, error_of_job in outcomes:
+            if error_of_job is None:
+                job.future.set_result(result)
+            else:
+                job.future.set_exception(error_of_job)
+
+    def _refuse_the_rest(self) -> None:
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                job.future.set_exception(StoppingError("the writer has stopped"))
+
+
+def _in_savepoint(
+    connection: apsw.Connection, job: _Job
+) -> tuple[Any, BaseException | None]:
+    """Run one operation; its error rolls back itself alone and is handed to its caller."""
+    connection.execute("SAVEPOINT operation")
+    try:
+        result = job.run(connection)
+    except (apsw.FullError, apsw.IOError):
+        # These may have ended the whole transaction: the batch fails as one.
+        raise
+    except Exception as error:  # noqa: BLE001 - boundary: re-raised to the caller by its future
+        connection.execute("ROLLBACK TO operation")
+        connection.execute("RELEASE operation")
+        return None, error
+    connection.execute("RELEASE operation")
+    return result, None
