@@ -1,0 +1,153 @@
+"""The looker of a root on a local file system: it works in this process.
+
+Owns the node table of its root and the memory of which directory the root was in this run.
+Assumes that a call into the root returns; `isolated` is for roots where it may not. Promises
+that no descriptor outlives a call, so that the root can be unmounted, and that a root which
+is not the one checked before never makes a project absent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from meshd.core.model import FileIdentity, Observation, Outcome, Reason, Source
+from meshd.looker.health import (
+    RootLook,
+    Sickness,
+    directory_identity,
+    examine,
+    open_root,
+    sickness_of,
+)
+from meshd.looker.look import NoDescriptorsError, OpenRoot, errno_word, look
+from meshd.looker.nodes import NodeTable
+from meshd.looker.walk import Found, RootLostError, Walk, WalkStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from meshd.clock import Clock
+    from meshd.core.model import RootIdentity
+    from meshd.core.scope import Scope
+
+
+class LocalLooker:
+    """All access to one root.
+
+    Args:
+        root: absolute, resolved path.
+        clock: judges the age of signatures, and stamps looks.
+        numbers: returns the next look number; shared by all lookers, safe to call from any
+            thread.
+    """
+
+    def __init__(self, root: str, *, clock: Clock, numbers: Callable[[], int]) -> None:
+        self.root = root
+        self.walk_stats = WalkStats()
+        self._clock = clock
+        self._numbers = numbers
+        self._seen: FileIdentity | None = None
+        self._table = NodeTable()
+        self._walking = Lock()
+
+    def check(self, known: RootIdentity | None) -> RootLook:
+        """Say whether the root can be listed and is the one first seen.
+
+        Args:
+            known: what it was when first seen. None takes what is there for the root, and
+                forgets what it was earlier in this run.
+        """
+        examination = examine(self.root, known, None if known is None else self._seen)
+        if examination.look.healthy:
+            self._seen = examination.directory
+        return examination.look
+
+    def walk(self, scope: Scope, *, full: bool, stop: Callable[[], bool]) -> Iterator[list[Found]]:
+        """Yield what lies in the root, in batches of at most 512; a batch may be empty.
+
+        Args:
+            scope: what is left out.
+            full: list every directory, whatever its signature says.
+            stop: asked once a batch; the walk ends early when it says so.
+
+        Raises:
+            RootLostError: the root vanished or became another directory. What was seen still
+                holds as hints, but what was not seen proves nothing.
+            NoDescriptorsError: EMFILE or ENFILE. As above.
+        """
+        if not self._walking.acquire(blocking=False):
+            raise RuntimeError("bug: two walks of one root at a time")
+        try:
+            with open_root(self.root) as root:
+                node = self._table.root_for(scope)
+                walk = Walk(root, node, scope, full=full, clock=self._clock)
+                self.walk_stats = walk.stats
+                yield from walk.run(stop)
+                self._expect_same(root)
+        except OSError as error:
+            raise _lost(error) from error
+        finally:
+            self._walking.release()
+
+    def look(self, paths: Sequence[str], source: Source) -> list[Observation]:
+        """Look at projects, in order.
+
+        Args:
+            paths: absolute, at or below the root.
+            source: who asked.
+
+        Raises:
+            NoDescriptorsError: EMFILE or ENFILE. Nothing that was seen counts.
+        """
+        return self.look_numbered(((path, self._numbers()) for path in paths), source)
+
+    def look_numbered(self, looks: Iterable[tuple[str, int]], source: Source) -> list[Observation]:
+        """Look at projects under numbers taken by the caller; see `look`."""
+        try:
+            with open_root(self.root) as root:
+                is_ours = self._seen in (None, directory_identity(root))
+                return [self._look_at(root, is_ours, one, source) for one in looks]
+        except OSError as error:
+            if sickness_of(error) is Sickness.NO_DESCRIPTORS:
+                raise NoDescriptorsError("no descriptor is left to look with") from error
+            detail = errno_word(error)
+            return [self._not_seen(path, number, source, detail) for path, number in looks]
+
+    def close(self) -> None:
+        """Forget the directories."""
+        self._table.clear()
+
+    def _look_at(
+        self, root: OpenRoot, is_ours: bool, one: tuple[str, int], source: Source
+    ) -> Observation:
+        path, number = one
+        seen = look(root, path, number=number, source=source, clock=self._clock)
+        if seen.outcome is Outcome.ABSENT and not is_ours:
+            # Another directory lies there since the check: nothing is absent from the root.
+            return replace(seen, outcome=Outcome.UNKNOWN, reason=Reason.ROOT_SICK)
+        return seen
+
+    def _not_seen(self, path: str, number: int, source: Source, detail: str) -> Observation:
+        return Observation(
+            path=path,
+            look=number,
+            source=source,
+            outcome=Outcome.UNKNOWN,
+            reason=Reason.ROOT_SICK,
+            detail=detail,
+            looked_at_ns=self._clock.wall_ns(),
+        )
+
+    def _expect_same(self, root: OpenRoot) -> None:
+        """Raise unless the path still leads to the directory that was walked."""
+        with open_root(self.root) as again:
+            if directory_identity(again) != directory_identity(root):
+                raise RootLostError("the root became another directory while it was walked")
+
+
+def _lost(error: OSError) -> RootLostError | NoDescriptorsError:
+    if sickness_of(error) is Sickness.NO_DESCRIPTORS:
+        return NoDescriptorsError("no descriptor is left to walk with")
+    return RootLostError(f"the root cannot be opened: {errno_word(error)}")
