@@ -91,6 +91,7 @@ class Coalescer:
             settled: whether it may be looked at once. It stays so: what was read too early
                 does not parse, and the one who looked adds it again, unsettled.
         """
+        self._advance(now)  # a time that has come is not put off any more
         if source is Source.WATCH and root in self._widened:
             return
         waiting = self._waiting.get(path)
