@@ -14,11 +14,12 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from meshd.config.locate import line_of
 from meshd.config.schema import every_key, fields, from_text, nearest
 from meshd.config.settings import Settings
+from meshd.escaping import escape
 from meshd.places import expand
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.place, self.key, self.what) if part)
+        """Return the problem as one line, whatever the configuration holds."""
+        return escape(": ".join(part for part in (self.place, self.key, self.what) if part))
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Reading:
         layer = Layer(values, place)
         for section, key in _PATHS:
             table = values.get(section)
-            if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
+            if isinstance(table, dict) and _is_path(table.get(key)):
                 table[key] = str(expand(table[key], base, self.environ))
         scan = values.get("scan")
         if isinstance(scan, dict):
@@ -135,25 +137,25 @@ class Reading:
             written = scan.get(key)
             if isinstance(written, list | tuple):
                 self._refuse_duplicates(key, written, layer, base)
-                scan[key] = [self._resolve(text, base) for text in written]
+                scan[key] = [
+                    self._resolve(text, base) if _is_path(text) else text for text in written
+                ]
         namespaces = scan.get("namespaces")
         if isinstance(namespaces, Mapping):
             self._refuse_duplicates("namespaces", list(namespaces), layer, base)
             scan["namespaces"] = {
-                self._resolve(text, base): names for text, names in namespaces.items()
+                self._resolve(text, base) if _is_path(text) else text: names
+                for text, names in namespaces.items()
             }
 
-    def _resolve(self, text: object, base: Path) -> object:
-        """Return a root's resolved path; what is no path is left for validation to refuse."""
-        if not isinstance(text, str) or not text or "\0" in text:
-            return text
+    def _resolve(self, text: str, base: Path) -> str:
         return os.path.realpath(expand(text, base, self.environ))
 
     def _refuse_duplicates(
         self, key: str, written: list[object] | tuple[object, ...], layer: Layer, base: Path
     ) -> None:
         first_seen: dict[object, object] = {}
-        for text in written:
+        for text in filter(_is_path, written):
             resolved = self._resolve(text, base)
             identity = _identity(resolved)
             if identity in first_seen:
@@ -163,10 +165,13 @@ class Reading:
             first_seen.setdefault(identity, text)
 
 
-def _identity(path: object) -> object:
+def _is_path(value: object) -> TypeGuard[str]:
+    """Whether a value can name a file at all; validation refuses the rest."""
+    return isinstance(value, str) and bool(value) and "\0" not in value
+
+
+def _identity(path: str) -> object:
     """Return what two names of one directory have in common: device and inode, else the path."""
-    if not isinstance(path, str) or "\0" in path:
-        return repr(path)
     try:
         status = os.stat(path)  # noqa: PTH116 - a path as resolved, not a Path
     except OSError:

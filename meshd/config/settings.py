@@ -39,11 +39,18 @@ def _loopback(text: str) -> str:
     return text
 
 
+def _without_nul(text: str) -> str:
+    """Refuse what no system call takes as a path."""
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Depth = Annotated[int, Field(strict=True, ge=0, le=64)]
 Limit = Annotated[int | None, Field(strict=True, ge=1)]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 AgentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
