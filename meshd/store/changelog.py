@@ -58,6 +58,11 @@ def append(connection: apsw.Connection, changes: Iterable[Change], at: str) -> l
 
 def since(connection: apsw.Connection, seq: int, limit: int = 1000) -> list[Entry]:
     """Return up to `limit` entries after `seq`, oldest first."""
+    rows: list[Any] = connection.execute(
+        "SELECT seq, kind, agent_id, path, source, at, before_json, after_json FROM changes"
+        " WHERE seq > ? ORDER BY seq LIMIT ?",
+        (seq, limit),
+    ).fetchall()
     return [
         Entry(
             number,
@@ -69,11 +74,7 @@ def since(connection: apsw.Connection, seq: int, limit: int = 1000) -> list[Entr
             None if before is None else json.loads(before),
             None if after is None else json.loads(after),
         )
-        for number, kind, agent_id, path, source, at, before, after in connection.execute(
-            "SELECT seq, kind, agent_id, path, source, at, before_json, after_json FROM changes"
-            " WHERE seq > ? ORDER BY seq LIMIT ?",
-            (seq, limit),
-        ).fetchall()
+        for number, kind, agent_id, path, source, at, before, after in rows
     ]
 
 

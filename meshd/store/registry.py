@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from meshd.core.model import Agent, Claim, ClaimOutcome, Denial, RootState, Signature
+from meshd.store import changelog
 from meshd.store.rows import (
     AGENT_COLUMNS,
     CLAIM_COLUMNS,
@@ -126,12 +127,16 @@ class Registry:
     def unconfirmed_looks(self) -> list[str]:
         """Return paths that every sweep looks at again, whatever their signature says.
 
-        Those of rows that are not live, and those whose last look could not tell.
+        Those of rows that are not live, those whose last look could not tell, and those of
+        rows that no look has ever been recorded for.
         """
         rows = self._rows(
             "SELECT coalesce(project_path, last_path) FROM agents"
             " WHERE status = 'unreachable' OR unscanned IS NOT NULL"
             " UNION SELECT path FROM claims WHERE outcome = 'unreadable'"
+            " UNION SELECT agents.project_path FROM agents"
+            " LEFT JOIN claims ON claims.path = agents.project_path"
+            " WHERE agents.project_path IS NOT NULL AND claims.path IS NULL"
         )
         return [os.fsdecode(path) for (path,) in rows]
 
@@ -243,6 +248,18 @@ class Registry:
         """Return a value of the meta table."""
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else default
+
+    def newest_seq(self) -> int:
+        """Return the number of the newest entry of the change log ever written."""
+        return changelog.bounds(self._connection)[1]
+
+    def changes_since(self, seq: int, limit: int = 1000) -> list[changelog.Entry]:
+        """Return up to `limit` entries of the change log after `seq`, oldest first."""
+        return changelog.since(self._connection, seq, limit)
+
+    def oldest_seq(self) -> int:
+        """Return the number of the oldest entry the change log still has."""
+        return changelog.bounds(self._connection)[0]
 
     def highest_look(self) -> int:
         """Return the number of the newest look any claim rests on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshd.core.model import (
@@ -93,11 +93,29 @@ COLUMNS = tuple(
 AGENT_COLUMNS = ", ".join(column.name for column in COLUMNS)
 
 
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.default_factory() if field.default_factory is not MISSING else field.default
+    for field in fields(Agent)
+    if field.default is not MISSING or field.default_factory is not MISSING
+}
+
+
 def agent_from_row(row: Sequence[Any]) -> Agent:
-    """Build an agent from a row read as `AGENT_COLUMNS`."""
+    """Build an agent from a row read as `AGENT_COLUMNS`.
+
+    A column that cannot be read is damage that no check of SQLite's sees (fault 55): it
+    reads as its default, and the next full sweep finds that row and file differ.
+    """
     return Agent(
-        **{column.field: column.read(value) for column, value in zip(COLUMNS, row, strict=True)}
+        **{column.field: _read(column, value) for column, value in zip(COLUMNS, row, strict=True)}
     )
+
+
+def _read(column: Column, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
+    try:
+        return column.read(value)
+    except (ValueError, TypeError):
+        return _DEFAULTS.get(column.field)
 
 
 def row_from_agent(agent: Agent) -> tuple[Value, ...]:

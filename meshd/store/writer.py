@@ -117,7 +117,7 @@ class Writer:
                 self._committed(connection)
         except (apsw.Error, OSError) as error:
             failure = StoreError(
-                f"the database refused a commit: {error}",
+                f"what was asked could not be made durable: {error}",
                 hint="see that the disk is not full and the state directory is writable",
             )
             failure.__cause__ = error

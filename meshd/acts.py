@@ -1,0 +1,188 @@
+"""Acts of the operator: deny, allow, forget, accept a root.
+
+Owns how each becomes one transaction. They pass the same inbox, looker, plan and writer as
+everything else (R3), but are free of R4 and of the grace: the operator said so. Used by the
+reconciler's thread alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshd.batch import Committed, commit_operation
+from meshd.clock import timestamp
+from meshd.core.lifecycle import Event, state_of, transition
+from meshd.core.model import Agent, Change, Denial, Hint, Kind, RootState, Source
+from meshd.core.snapshot import snapshot
+from meshd.errors import MeshdError, NotFoundError
+from meshd.store import apply, changelog
+from meshd.store.registry import Registry
+
+if TYPE_CHECKING:
+    import apsw
+
+    from meshd.batch import Looking
+    from meshd.clock import Clock
+    from meshd.commands import AcceptRoot, Allow, Deny, Forget
+    from meshd.committer import Committer
+    from meshd.course import SweepCourses
+    from meshd.inbox import Inbox
+    from meshd.roots import Roots
+    from meshd.store.store import Store
+
+
+class StillLiveError(MeshdError):
+    """The agent is live; dropping its row would bring it back at the next look."""
+
+    code = "still-live"
+
+
+class OperatorActs:
+    """Carries out what the operator asks."""
+
+    def __init__(
+        self,
+        roots: Roots,
+        inbox: Inbox,
+        store: Store,
+        looking: Looking,
+        committer: Committer,
+        courses: SweepCourses,
+        clock: Clock,
+    ) -> None:
+        self._roots = roots
+        self._inbox = inbox
+        self._store = store
+        self._looking = looking
+        self._committer = committer
+        self._courses = courses
+        self._clock = clock
+
+    def deny(self, act: Deny) -> tuple[str, ...]:
+        """Deny a path: what lives there leaves, and other claims of its ids are looked at."""
+        denial = Denial(act.path, act.reason, act.denier, timestamp(self._clock.wall_ns()))
+        with self._store.reading() as registry:
+            paths = registry.paths_within(act.path)
+            incumbents = registry.inherited_incumbents()
+        before = self._roots.view.scope.denied
+        self._roots.deny(before | {act.path})
+        told = Change(
+            Kind.DENIED, None, act.path, Source.API,
+            after={"reason": act.reason, "denier": act.denier},
+        )  # fmt: skip
+        try:
+            looks = self._looking.look(((path, Source.API) for path in paths), self._roots.view)
+            while True:
+                view = self._roots.view
+                circumstances = view.circumstances(
+                    incumbents=incumbents, sweep=self._courses.context()
+                )
+                if looks:
+                    with self._store.reading() as registry:
+                        closed = self._looking.close(registry, looks, view, circumstances)
+                    looks = list(closed.observations)
+                committed = self._committer.commit(
+                    commit_operation(
+                        looks,
+                        circumstances,
+                        self._clock,
+                        costs_allowed=True,
+                        extra=(told,),
+                        also=lambda connection: apply.add_denial(connection, denial),
+                    )
+                )
+                if not committed.reopened:
+                    break
+                again = ((path, Source.API) for path in committed.reopened)
+                looks += self._looking.look(again, view)
+        except BaseException:
+            self._roots.deny(before)
+            raise
+        self._committer.tell(committed.changes)
+        return tuple(
+            change.agent_id
+            for _, change in committed.changes
+            if change.kind is Kind.DENIED and change.agent_id is not None
+        )
+
+    def allow(self, act: Allow) -> bool:
+        """Take a denial back. The next sweep looks at the subtree."""
+        told = Change(Kind.ALLOWED, None, act.path, Source.API)
+
+        def operation(connection: apsw.Connection) -> Committed:
+            if not apply.remove_denial(connection, act.path):
+                return Committed()
+            numbers = changelog.append(connection, [told], timestamp(self._clock.wall_ns()))
+            return Committed(((numbers[0], told),))
+
+        committed = self._committer.commit(operation)
+        self._roots.deny(self._roots.view.scope.denied - {act.path})
+        self._committer.tell(committed.changes)
+        return bool(committed.changes)
+
+    def forget(self, act: Forget) -> tuple[Agent, ...]:
+        """Drop rows that are not live; other paths that claim their ids are looked at.
+
+        Raises:
+            NotFoundError: there is no such agent.
+            StillLiveError: it is live, and would come back at once.
+        """
+        with self._store.reading() as registry:
+            rows = self._rows_to_forget(registry, act.agent_id)
+            claims = registry.claims_of([row.id for row in rows])
+        told = [
+            Change(
+                transition(state_of(row), Event.FORGOTTEN)[1] or Kind.FORGOTTEN,
+                row.id, row.holder_path, Source.API, before=snapshot(row),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+        def operation(connection: apsw.Connection) -> Committed:
+            numbers = changelog.append(connection, told, timestamp(self._clock.wall_ns()))
+            apply.forget(connection, rows)
+            return Committed(tuple(zip(numbers, told, strict=True)))
+
+        if rows:
+            self._committer.tell(self._committer.commit(operation).changes)
+            hints = [Hint(claim.path, Source.API) for claim in claims]
+            owner = self._roots.view.scope.owner
+            self._inbox.put(hints, root_of=lambda path: owner(path) or path)
+        return tuple(rows)
+
+    def _rows_to_forget(self, registry: Registry, agent_id: str | None) -> list[Agent]:
+        if agent_id is None:
+            return [one.agent for one in registry.records() if one.agent.unscanned is not None]
+        record = registry.record(agent_id)
+        if record is None:
+            raise NotFoundError(f"no agent {agent_id!a}", hint="`meshd agents list` shows all")
+        if record.agent.live:
+            raise StillLiveError(
+                f"{record.agent.id} is live and would be registered again at once",
+                hint="deny its path to silence it, or delete its manifest",
+            )
+        return [record.agent]
+
+    def accept_root(self, act: AcceptRoot) -> None:
+        """Take what lies at a root now for the root.
+
+        Raises:
+            NotFoundError: it is not a configured root, or nothing can be listed there.
+        """
+        view = self._roots.view
+        looker = view.lookers.get(act.path)
+        if looker is None:
+            raise NotFoundError(
+                f"{act.path!a} is not a configured root", hint="`meshd roots list` shows them"
+            )
+        check = looker.check(None)
+        if not check.healthy:
+            raise NotFoundError(
+                f"nothing can be accepted at {act.path!a}: {check.reason}",
+                hint="mount or create it first",
+            )
+        with self._store.reading() as registry:
+            stored = registry.roots()
+        known = stored.get(act.path, RootState(act.path, healthy=False))
+        state = RootState(act.path, True, None, check.identity, known.observed_seconds)
+        self._courses.set_states({act.path: state}, stored, Source.API)

@@ -1,0 +1,242 @@
+"""From hints to a closed batch, and from a closed batch to a commit.
+
+Owns looking, closing and the one operation by which looks become changes. Used by the
+reconciler alone. Promises: nothing outside the scope, denied or under a sick root is touched
+on disk; what is committed was planned on the rows of its own transaction, and a batch that
+is not closed over them, or would cost something without a second look, writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from meshd.clock import timestamp
+from meshd.core.closing import costly_paths, unlooked
+from meshd.core.guard import Holds, guard
+from meshd.core.model import Change, Kind, Observation, Outcome, Reason, Source
+from meshd.core.plan import Plan, plan
+from meshd.core.verdict import Known, Verdict, judge
+from meshd.looker.look import NoDescriptorsError
+from meshd.store import apply, changelog
+from meshd.store.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import apsw
+
+    from meshd.clock import Clock
+    from meshd.core.verdict import Circumstances
+    from meshd.roots import RootsView
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedBatch:
+    """Looks that leave no path unasked, with what they count for.
+
+    Attributes:
+        observations: every look of the batch.
+        verdicts: by path.
+        costly: paths of closed sets in which something is lost or handed over.
+    """
+
+    observations: tuple[Observation, ...]
+    verdicts: Mapping[str, Verdict]
+    costly: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedSweep:
+    """What the last batch of a sweep needs besides its looks.
+
+    Attributes:
+        before: what the mass guard held after the last sweep.
+        now: monotonic seconds.
+        confirm: the operator says that disappearances are meant.
+        silent: nothing is told of what is held; a later sweep does.
+    """
+
+    before: Holds
+    now: float
+    confirm: bool
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit wrote.
+
+    Attributes:
+        changes: with their numbers in the change log.
+        verdicts: by path, as judged in the transaction.
+        reopened: paths that must be looked at (again) first; nothing was written.
+        holds: what the mass guard holds now, when it was asked.
+    """
+
+    changes: tuple[tuple[int, Change], ...] = ()
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    reopened: frozenset[str] = frozenset()
+    holds: Holds = field(default_factory=Holds)
+
+
+def load(registry: Registry, paths: Iterable[str], ids: Iterable[str]) -> Known:
+    """Load everything the registry holds about some paths and ids."""
+    paths = list(paths)
+    rows = {row.id: row for row in registry.agents_at(paths)}
+    missing = set(ids) - rows.keys()
+    rows |= {row.id: row for row in registry.agents_with(sorted(missing))}
+    claims = {claim.path: claim for claim in registry.claims_of(rows.keys() | missing)}
+    claims |= {claim.path: claim for claim in registry.claims_at(paths)}
+    return Known(rows, claims)
+
+
+def load_for(registry: Registry, observations: Iterable[Observation]) -> Known:
+    """Load everything the registry holds about what was looked at."""
+    observations = list(observations)
+    return load(
+        registry,
+        {one.path for one in observations},
+        {one.manifest.id for one in observations if one.manifest is not None},
+    )
+
+
+class Looking:
+    """Looks for the reconciler.
+
+    Args:
+        numbers: returns the next look number, for answers that need no look.
+    """
+
+    def __init__(self, clock: Clock, numbers: Callable[[], int]) -> None:
+        self._clock = clock
+        self._numbers = numbers
+
+    def look(
+        self, paths: Iterable[tuple[str, Source]], view: RootsView
+    ) -> list[Observation]:
+        """Look at every path that may be looked at; the others are answered without a look."""
+        wanted: dict[tuple[str, Source], list[str]] = defaultdict(list)
+        observations = []
+        for path, source in paths:
+            judgement = view.scope.judge(path)
+            state = view.states.get(judgement.root or "")
+            if judgement.refusal is not None or state is None or not state.healthy:
+                observations.append(self._unlooked(path, source))
+            else:
+                assert judgement.root is not None, "bug: in scope of no root"
+                wanted[judgement.root, source].append(path)
+        for (root, source), group in wanted.items():
+            try:
+                observations += view.lookers[root].look(group, source)
+            except NoDescriptorsError:
+                observations += [self._unlooked(path, source, "EMFILE") for path in group]
+        return observations
+
+    def close(
+        self,
+        registry: Registry,
+        observations: Sequence[Observation],
+        view: RootsView,
+        circumstances: Circumstances,
+    ) -> ClosedBatch:
+        """Look on until nothing is left that could change the outcome (R5)."""
+        looked = list(observations)
+        source = looked[0].source
+        while True:
+            known = load_for(registry, looked)
+            verdicts = judge(looked, known, circumstances)
+            missing = unlooked(known, verdicts, circumstances)
+            if not missing:
+                costly = costly_paths(known, verdicts, circumstances)
+                return ClosedBatch(tuple(looked), verdicts, frozenset(costly))
+            looked += self.look(((path, source) for path in sorted(missing)), view)
+
+    def _unlooked(self, path: str, source: Source, detail: str | None = None) -> Observation:
+        return Observation(
+            path=path,
+            look=self._numbers(),
+            source=source,
+            outcome=Outcome.UNKNOWN,
+            reason=Reason.UNREADABLE if detail else Reason.ROOT_SICK,
+            detail=detail,
+            looked_at_ns=self._clock.wall_ns(),
+        )
+
+
+def commit_operation(
+    observations: Sequence[Observation],
+    circumstances: Circumstances,
+    clock: Clock,
+    *,
+    costs_allowed: bool,
+    guarded: GuardedSweep | None = None,
+    extra: Sequence[Change] = (),
+    also: Callable[[apsw.Connection], None] = lambda _: None,
+) -> Callable[[apsw.Connection], Committed]:
+    """Return the operation that turns looks into changes, for the writer to run.
+
+    Args:
+        observations: the looks of a closed batch.
+        circumstances: what the plan rests on.
+        clock: stamps what changed.
+        costs_allowed: whether the batch has had its second look.
+        guarded: for the last batch of a sweep: the mass guard's part.
+        extra: changes to log before the plan's.
+        also: further statements of the same transaction.
+    """
+
+    def operation(connection: apsw.Connection) -> Committed:
+        registry = Registry(connection)
+        known = load_for(registry, observations)
+        verdicts = judge(observations, known, circumstances)
+        reopened = unlooked(known, verdicts, circumstances)
+        if not costs_allowed:
+            reopened |= costly_paths(known, verdicts, circumstances)
+        if reopened:
+            return Committed(reopened=frozenset(reopened))
+        planned, holds = _guarded(registry, known, verdicts, circumstances, guarded)
+        at = timestamp(clock.wall_ns())
+        told = (*extra, *_told_of_holds(guarded, holds))
+        numbers = changelog.append(connection, told, at)
+        numbers += apply.apply(connection, planned, at)
+        also(connection)
+        changes = zip(numbers, (*told, *planned.changes), strict=True)
+        return Committed(tuple(changes), verdicts, holds=holds)
+
+    return operation
+
+
+def _guarded(
+    registry: Registry,
+    known: Known,
+    verdicts: Mapping[str, Verdict],
+    circumstances: Circumstances,
+    guarded: GuardedSweep | None,
+) -> tuple[Plan, Holds]:
+    """Plan; in a sweep, plan again without what the mass guard holds."""
+    planned = plan(known, verdicts, circumstances)
+    if guarded is None or guarded.confirm:
+        return planned, Holds()
+    holds = guard(planned, registry.agents_per_root(), guarded.before, guarded.now)
+    if holds.ids:
+        planned = plan(known, verdicts, replace(circumstances, held=holds.ids))
+    return planned, holds
+
+
+def _told_of_holds(guarded: GuardedSweep | None, holds: Holds) -> list[Change]:
+    """Log a hold when it begins, and when the operator ends it."""
+    told: list[Change] = []
+    if guarded is None or guarded.silent:
+        return told
+    for name in ("absences", "removals"):
+        before, now = getattr(guarded.before, name), getattr(holds, name)
+        for root in sorted(now.keys() | before.keys()):
+            if root in now and root not in before:
+                after = {name: len(now[root].ids)}
+                told.append(Change(Kind.HELD, None, root, Source.SWEEP, after=after))
+            elif root in before and root not in now and guarded.confirm:
+                after = {name: len(before[root].ids)}
+                told.append(Change(Kind.CONFIRMED, None, root, Source.API, after=after))
+    return told

@@ -1,0 +1,90 @@
+"""Handing an operation to the writer, and what follows from its commit.
+
+Owns what happens once changes are durable: signatures are learnt, changes are told to the
+log. Used by the reconciler's thread alone. Promises: nothing follows from what was not
+committed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshd.clock import timestamp
+from meshd.core.model import Kind
+from meshd.core.verdict import OPERATOR_ACTS, Stand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import apsw
+    from structlog.typing import FilteringBoundLogger
+
+    from meshd.batch import Committed
+    from meshd.clock import Clock
+    from meshd.core.model import Change
+    from meshd.core.verdict import Verdict
+    from meshd.signatures import Signatures
+    from meshd.store.store import Store
+
+# More changes of one sweep than this are logged as one summary; the change log has each.
+TOLD_ONE_BY_ONE = 100
+
+_WARNINGS = {Kind.UNREACHABLE, Kind.DISPLACED, Kind.REFUSED, Kind.INVALID, Kind.HELD}
+_ERRORS = {Kind.ROOT_SICK}
+
+
+class Committer:
+    """Commits for the reconciler."""
+
+    def __init__(
+        self, store: Store, signatures: Signatures, clock: Clock, log: FilteringBoundLogger
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._signatures = signatures
+        self._log = log
+
+    def now(self) -> str:
+        """Return the wall-clock time that is stamped on what is committed, RFC 3339."""
+        return timestamp(self._clock.wall_ns())
+
+    def commit(self, operation: Callable[[apsw.Connection], Committed]) -> Committed:
+        """Run an operation in the writer and learn from it.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+        committed = self._store.writer.submit(operation).result()
+        self._learn(committed.verdicts)
+        return committed
+
+    def _learn(self, verdicts: Mapping[str, Verdict]) -> None:
+        for path, verdict in verdicts.items():
+            seen = verdict.observation
+            if verdict.stand in (Stand.PRESENT, Stand.INVALID):
+                self._signatures.learn(path, seen.signature, seen.looked_at_ns)
+            elif verdict.stand in OPERATOR_ACTS or verdict.stand is Stand.ABSENT:
+                self._signatures.forget(path)
+
+    def tell(self, changes: Sequence[tuple[int, Change]]) -> None:
+        """Log one event per change, or one for all when there are very many."""
+        if len(changes) > TOLD_ONE_BY_ONE:
+            self._log.info("changed", changes=len(changes), why="the change log has each")
+            return
+        for seq, change in changes:
+            after = change.after or {}
+            before = change.before or {}
+            fields = {
+                "path": change.path,
+                "agent_id": change.agent_id,
+                "seq": seq,
+                "from_": before.get("projectPath") if change.kind is Kind.RELOCATED else None,
+                "why": after.get("unreachableReason") or after.get("reason"),
+            }
+            level = "warning" if change.kind in _WARNINGS else "info"
+            level = "error" if change.kind in _ERRORS else level
+            getattr(self._log, level)(
+                str(change.kind), **{key: value for key, value in fields.items() if value}
+            )
+
+

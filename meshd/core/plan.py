@@ -1,0 +1,435 @@
+"""The plan: from rows, claims and looks to changes (R5).
+
+Owns every decision about a row. Assumes a closed batch (`closing`) whose rows and claims
+were loaded in the transaction that will apply the plan. Promises: no I/O, no clock, the same
+plan whatever the order of its inputs; it judges the whole batch before it changes anything,
+so ids that swap, chain or move are one step and a path never has two owners.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from meshd.core.closing import better_claim, claims_by_id, touched_ids
+from meshd.core.lifecycle import Event, RowState, state_of, transition
+from meshd.core.model import Agent, Change, Claim, ClaimOutcome, Kind, Reason, Status
+from meshd.core.namespace import derive
+from meshd.core.snapshot import difference, snapshot
+from meshd.core.verdict import OPERATOR_ACTS, Stand, rank, same_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from meshd.core.verdict import Circumstances, Known, Verdict
+
+# What is taken away is told before what is given, so a reader of the log never sees a path
+# with two owners.
+_ORDER = {
+    kind: place
+    for place, kind in enumerate(
+        (
+            Kind.ROOT_SICK,
+            Kind.ROOT_HEALTHY,
+            Kind.DENIED,
+            Kind.ALLOWED,
+            Kind.FORGOTTEN,
+            Kind.UNSCANNED,
+            Kind.REMOVED,
+            Kind.DISPLACED,
+            Kind.UNREACHABLE,
+            Kind.RELOCATED,
+            Kind.RETURNED,
+            Kind.REGISTERED,
+            Kind.UPDATED,
+            Kind.REFUSED,
+            Kind.INVALID,
+            Kind.VALID,
+        )
+    )
+}
+
+# The manifest's fields that a row keeps under the same name.
+_FROM_MANIFEST = (
+    "name",
+    "runtime",
+    "registered_at",
+    "registered_by",
+    "display_name",
+    "description",
+    "capabilities",
+    "behavior",
+    "budget",
+    "persona",
+    "persona_enabled",
+    "traits",
+    "conventions",
+    "color",
+    "icon",
+    "model",
+    "effort",
+    "account",
+    "is_system",
+    "enabled_tool_groups",
+    "mcp_servers",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to write: changes for the log, and the rows and claims that carry them out."""
+
+    changes: tuple[Change, ...] = ()
+    rows: tuple[Agent, ...] = ()
+    removed: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    dropped_claims: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write (R10)."""
+        return not (
+            self.changes or self.rows or self.removed or self.claims or self.dropped_claims
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What becomes of one id: its row before and after, and what the log says of it."""
+
+    before: Agent | None
+    after: Agent | None
+    kind: Kind | None
+    verdict: Verdict
+
+
+def plan(known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumstances) -> Plan:
+    """Decide a closed batch.
+
+    Args:
+        known: every row and claim of the ids and paths in the batch.
+        verdicts: what each path looked at counts for (`verdict.judge`).
+        circumstances: roots, scope, policy and the sweep the batch belongs to.
+    """
+    claims = claims_by_id(verdicts)
+    decisions = [
+        decision
+        for agent_id in sorted(touched_ids(known, verdicts))
+        if (decision := _decide(agent_id, known, verdicts, claims, circumstances)) is not None
+    ]
+    rows_after = dict(known.rows)
+    for decision in decisions:
+        row = decision.after or decision.before
+        assert row is not None, "bug: a decision about nothing"
+        if decision.after is None:
+            rows_after.pop(row.id, None)
+        else:
+            rows_after[row.id] = decision.after
+    changes = [change for decision in decisions for change in _told(decision)]
+    kept, dropped, claim_changes = _judge_claims(known, verdicts, rows_after)
+    return Plan(
+        changes=tuple(
+            sorted(
+                (*changes, *claim_changes),
+                key=lambda one: (_ORDER[one.kind], one.agent_id or "", one.path or ""),
+            )
+        ),
+        rows=tuple(
+            decision.after
+            for decision in decisions
+            if decision.after is not None and decision.after != decision.before
+        ),
+        removed=tuple(
+            decision.before.id
+            for decision in decisions
+            if decision.before is not None and decision.after is None
+        ),
+        claims=tuple(kept),
+        dropped_claims=tuple(dropped),
+    )
+
+
+# rows
+
+
+def _decide(
+    agent_id: str,
+    known: Known,
+    verdicts: Mapping[str, Verdict],
+    claims: Mapping[str, Sequence[Verdict]],
+    circumstances: Circumstances,
+) -> _Decision | None:
+    """Decide one id; None when the batch gives it nothing."""
+    row = known.rows.get(agent_id)
+    candidates = claims.get(agent_id, ())
+    if row is None:
+        winner = _first_holder(agent_id, candidates, verdicts, circumstances)
+        return None if winner is None else _take_place(None, winner, Event.CONFIRMED, circumstances)
+    place = verdicts[row.holder_path]
+    if place.agent_id == agent_id:
+        better = better_claim(row, place, candidates, circumstances)
+        if better is not None:
+            return _take_place(row, better, Event.MOVED, circumstances)
+        return _take_place(row, place, Event.CONFIRMED, circumstances)
+    if not place.releases(agent_id):
+        event = Event.INVALID if place.stand is Stand.INVALID else Event.UNKNOWN
+        return _keep(row, place, event)
+    if candidates:
+        return _take_place(row, _best(candidates, circumstances), Event.MOVED, circumstances)
+    return _let_go(row, place, circumstances)
+
+
+def _best(candidates: Iterable[Verdict], circumstances: Circumstances) -> Verdict:
+    return min(candidates, key=lambda verdict: rank(verdict, circumstances.incumbents))
+
+
+def _first_holder(
+    agent_id: str,
+    candidates: Sequence[Verdict],
+    verdicts: Mapping[str, Verdict],
+    circumstances: Circumstances,
+) -> Verdict | None:
+    """Choose the path that gets an id no row holds.
+
+    While the path that held it before a rebuild cannot be read, nobody does: a clone must
+    not inherit an id because the database was lost.
+    """
+    holder = verdicts.get(circumstances.incumbents.get(agent_id, ""))
+    if holder is not None and not holder.releases(agent_id) and holder.agent_id != agent_id:
+        return None
+    return _best(candidates, circumstances) if candidates else None
+
+
+def _take_place(
+    row: Agent | None, verdict: Verdict, event: Event, circumstances: Circumstances
+) -> _Decision:
+    """Put a row at a path that holds its id, with what the manifest says."""
+    _, kind = transition(state_of(row), event)
+    after = _row_at(row, verdict, circumstances)
+    if kind is None and row is not None and snapshot(row) != snapshot(after):
+        kind = Kind.UPDATED
+    return _Decision(row, after, kind, verdict)
+
+
+def _row_at(row: Agent | None, verdict: Verdict, circumstances: Circumstances) -> Agent:
+    manifest = verdict.observation.manifest
+    assert manifest is not None, "bug: a place without a manifest"
+    namespace, flags = derive(
+        manifest.namespace, verdict.root, verdict.path, circumstances.namespaces.get(verdict.root)
+    )
+    sweep = circumstances.sweep
+    born = Agent(
+        id=manifest.id,
+        namespace=namespace,
+        declared_namespace=manifest.namespace,
+        scan_root=verdict.root,
+        project_path=verdict.path,
+        last_path=verdict.path,
+        flags=flags,
+        born_sweep=None if sweep is None else sweep.number,
+        **{name: getattr(manifest, name) for name in _FROM_MANIFEST},
+    )
+    if row is None:
+        return born
+    return replace(
+        born,
+        born_sweep=row.born_sweep,
+        approver=row.approver,
+        last_seen_at=row.last_seen_at,
+        last_seen_event=row.last_seen_event,
+        updated_at=row.updated_at,
+        seq=row.seq,
+    )
+
+
+def _keep(row: Agent, place: Verdict, event: Event) -> _Decision:
+    """Freeze a row whose path could not be told; an invalid file restarts an absence."""
+    transition(state_of(row), event)
+    after = row
+    if event is Event.INVALID and row.absent_clock is not None:
+        after = replace(row, absent_clock=None)
+    return _Decision(row, after, None, place)
+
+
+def _let_go(row: Agent, place: Verdict, circumstances: Circumstances) -> _Decision:
+    """Decide a row whose path let go of its id while no other path holds it."""
+    event = _loss(row, place, circumstances)
+    state, kind = transition(state_of(row), event)
+    if state is RowState.NONE:
+        return _Decision(row, None, kind, place)
+    if state is RowState.UNSCANNED:
+        return _Decision(row, replace(row, unscanned=place.reason, absent_clock=None), kind, place)
+    if event is Event.UNKNOWN:
+        return _Decision(row, row, None, place)
+    after = replace(
+        row,
+        status=Status.UNREACHABLE,
+        unscanned=None,
+        unreachable_reason=_unreachable_reason(row, place, event),
+        project_path=None if event is Event.DISPLACED else row.project_path,
+        absent_clock=_absent_clock(row, place, circumstances),
+        scan_root=place.root,
+    )
+    if kind is None and snapshot(row) != snapshot(after):
+        kind = Kind.UPDATED
+    return _Decision(row, after, kind, place)
+
+
+def _loss(row: Agent, place: Verdict, circumstances: Circumstances) -> Event:
+    if place.stand is Stand.DENIED:
+        return Event.DENIED
+    if place.stand is Stand.UNSCANNED:
+        return Event.OUT_OF_SCOPE
+    if place.stand is Stand.PRESENT and row.project_path is not None:
+        return Event.DISPLACED
+    held = row.id in circumstances.held
+    if _grace_is_over(row, place, circumstances) and not held:
+        return Event.EXPIRED
+    return Event.UNKNOWN if held else Event.LOST
+
+
+def _grace_is_over(row: Agent, place: Verdict, circumstances: Circumstances) -> bool:
+    """Whether observed absence, this sweep included, has lasted the whole grace (R8)."""
+    sweep = circumstances.sweep
+    clock = None if sweep is None else sweep.clocks.get(place.root)
+    return (
+        sweep is not None
+        and clock is not None
+        and state_of(row) is RowState.UNREACHABLE
+        and row.scan_root == place.root
+        and row.absent_clock is not None
+        and clock - row.absent_clock >= sweep.grace
+    )
+
+
+def _absent_clock(row: Agent, place: Verdict, circumstances: Circumstances) -> float | None:
+    """Return the observed clock since which the row is absent: kept, or this sweep's."""
+    same_absence = row.unscanned is None and row.scan_root == place.root
+    if same_absence and row.absent_clock is not None:
+        return row.absent_clock
+    return None if circumstances.sweep is None else circumstances.sweep.clocks.get(place.root)
+
+
+def _unreachable_reason(row: Agent, place: Verdict, event: Event) -> Reason | None:
+    if event is Event.DISPLACED or row.project_path is None:
+        return Reason.DISPLACED
+    return place.reason
+
+
+def _told(decision: _Decision) -> Iterable[Change]:
+    """Say in the log's words what a decision did."""
+    if decision.kind is None:
+        return
+    before, after = decision.before, decision.after
+    row = after or before
+    assert row is not None, "bug: a change of nothing"
+    if before is None:
+        old, new = None, snapshot(row)
+    elif after is None:
+        old, new = snapshot(before), None
+    else:
+        old, new = difference(before, after)
+    path = row.holder_path if after is not None else decision.verdict.path
+    yield Change(
+        decision.kind, row.id, path, decision.verdict.observation.source, old, new
+    )
+
+
+# claims
+
+
+def _judge_claims(
+    known: Known, verdicts: Mapping[str, Verdict], rows_after: Mapping[str, Agent]
+) -> tuple[list[Claim], list[str], list[Change]]:
+    """Say what every path looked at claims now, and what of that is news."""
+    owners = {row.project_path: row for row in rows_after.values() if row.project_path is not None}
+    named = {row.holder_path for row in rows_after.values()}
+    kept: list[Claim] = []
+    dropped: list[str] = []
+    changes: list[Change] = []
+    for path in sorted(verdicts):
+        verdict, old = verdicts[path], known.claims.get(path)
+        if verdict.stand is Stand.FROZEN and verdict.reason is Reason.ROOT_SICK:
+            continue
+        new = _claim(verdict, old, owners, verdicts, rows_after, named=path in named)
+        if new is None:
+            if old is not None:
+                dropped.append(path)
+            continue
+        if old is None or replace(new, look=old.look, looked_at_ns=old.looked_at_ns) != old:
+            kept.append(new)
+            changes.extend(_claim_news(old, new, verdict))
+    return kept, dropped, changes
+
+
+def _claim(
+    verdict: Verdict,
+    old: Claim | None,
+    owners: Mapping[str, Agent],
+    verdicts: Mapping[str, Verdict],
+    rows_after: Mapping[str, Agent],
+    *,
+    named: bool,
+) -> Claim | None:
+    """Return what a path claims now; None when it claims nothing worth keeping."""
+    observation = verdict.observation
+    if verdict.stand in OPERATOR_ACTS or (verdict.stand is Stand.ABSENT and not named):
+        return None
+    claim = Claim(
+        path=verdict.path,
+        root=verdict.root,
+        outcome=_claim_outcome(verdict, owners, verdicts, rows_after),
+        agent_id=verdict.agent_id,
+        reason=verdict.reason,
+        detail=observation.detail,
+        signature=observation.signature,
+        content_hash=observation.content_hash,
+        dork=observation.dork,
+        filesystem=observation.filesystem,
+        look=observation.look,
+        looked_at_ns=observation.looked_at_ns,
+    )
+    if verdict.stand is Stand.PRESENT or old is None:
+        return claim
+    # A path that cannot be read still claims what it claimed: its id stays contested, and
+    # an absence is still told from a file system that is not mounted.
+    keeps_filesystem = verdict.stand in (Stand.ABSENT, Stand.FROZEN)
+    return replace(
+        claim,
+        agent_id=None if verdict.stand is Stand.ABSENT else old.agent_id,
+        filesystem=old.filesystem if keeps_filesystem else observation.filesystem,
+    )
+
+
+def _claim_outcome(
+    verdict: Verdict,
+    owners: Mapping[str, Agent],
+    verdicts: Mapping[str, Verdict],
+    rows_after: Mapping[str, Agent],
+) -> ClaimOutcome:
+    if verdict.stand is Stand.FROZEN:
+        return ClaimOutcome.UNREADABLE
+    if verdict.stand is not Stand.PRESENT:
+        return ClaimOutcome.INVALID if verdict.stand is Stand.INVALID else ClaimOutcome.ABSENT
+    owner = owners.get(verdict.path)
+    if owner is not None and owner.id == verdict.agent_id:
+        return ClaimOutcome.VALID
+    holder = rows_after.get(verdict.agent_id or "")
+    place = None if holder is None else verdicts.get(holder.holder_path)
+    if place is not None and same_directory(place, verdict):
+        return ClaimOutcome.ALIAS
+    return ClaimOutcome.DUPLICATE
+
+
+def _claim_news(old: Claim | None, new: Claim, verdict: Verdict) -> Iterable[Change]:
+    source = verdict.observation.source
+    was = None if old is None else old.outcome
+    if new.outcome is ClaimOutcome.DUPLICATE:
+        if old is None or was is not ClaimOutcome.DUPLICATE or old.agent_id != new.agent_id:
+            yield Change(Kind.REFUSED, new.agent_id, new.path, source)
+    elif new.outcome is ClaimOutcome.INVALID:
+        if old is None or was is not ClaimOutcome.INVALID or old.reason != new.reason:
+            after = {"reason": str(new.reason), "detail": new.detail}
+            yield Change(Kind.INVALID, new.agent_id, new.path, source, after=after)
+    elif was is ClaimOutcome.INVALID and new.outcome is ClaimOutcome.VALID:
+        yield Change(Kind.VALID, new.agent_id, new.path, source)

@@ -1,0 +1,168 @@
+"""What a look counts for, before any row is asked.
+
+Owns the precedence of design §What a look means: denied, then out of scope, then a sick
+root, then the outcome of the look. A verdict is the only form in which a look reaches the
+plan, so the precedence holds everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from meshd.core.model import Git, Outcome, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from meshd.core.model import Agent, Claim, Observation, RootState
+    from meshd.core.scope import Scope
+
+
+class Stand(StrEnum):
+    """How one path stands in this batch."""
+
+    DENIED = "denied"
+    UNSCANNED = "unscanned"
+    FROZEN = "frozen"  # the root is sick, or the look could not tell
+    INVALID = "invalid"
+    ABSENT = "absent"
+    PRESENT = "present"
+
+
+# A path that the operator took out of the scan lets go of its id, with no look needed.
+OPERATOR_ACTS = frozenset({Stand.DENIED, Stand.UNSCANNED})
+LETS_GO = OPERATOR_ACTS | {Stand.ABSENT}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepContext:
+    """What a sweep adds to a batch.
+
+    Attributes:
+        number: rows registered in the batch are born in this sweep.
+        clocks: observed clock of each root whose walk is complete, in seconds, this sweep
+            included; empty until the last batch, when absences are judged.
+        grace: seconds of observed absence after which an unreachable row is removed.
+    """
+
+    number: int
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    grace: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Everything a plan rests on besides rows, claims and looks.
+
+    Attributes:
+        scope: what is scanned and denied.
+        roots: what is known of each root. A root that is not in here counts as sick.
+        namespaces: by root, the namespaces its manifests may claim (`[scan.namespaces]`).
+        incumbents: by id, the path that held it before the database was rebuilt.
+        sweep: the sweep the batch belongs to, if any.
+        held: ids whose absence or removal the mass guard withholds.
+    """
+
+    scope: Scope
+    roots: Mapping[str, RootState]
+    namespaces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    incumbents: Mapping[str, str] = field(default_factory=dict)
+    sweep: SweepContext | None = None
+    held: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the registry holds about the ids and paths of a batch, and nothing else need be."""
+
+    rows: Mapping[str, Agent]
+    claims: Mapping[str, Claim]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look at `path` counts for."""
+
+    path: str
+    stand: Stand
+    root: str
+    observation: Observation
+    reason: Reason | None = None
+
+    @property
+    def agent_id(self) -> str | None:
+        """The id the path holds, when it holds one."""
+        manifest = self.observation.manifest
+        return manifest.id if self.stand is Stand.PRESENT and manifest is not None else None
+
+    def releases(self, agent_id: str) -> bool:
+        """Whether the path is known not to hold this id any more (R4)."""
+        return self.stand in LETS_GO or (
+            self.stand is Stand.PRESENT and self.agent_id != agent_id
+        )
+
+
+def judge(
+    observations: Iterable[Observation], known: Known, circumstances: Circumstances
+) -> dict[str, Verdict]:
+    """Return a verdict for every path looked at; of several looks the newest counts (R4)."""
+    newest: dict[str, Observation] = {}
+    for observation in observations:
+        other = newest.get(observation.path)
+        if other is None or observation.look > other.look:
+            newest[observation.path] = observation
+    return {
+        path: _judge_one(observation, known.claims.get(path), circumstances)
+        for path, observation in newest.items()
+    }
+
+
+def _judge_one(
+    observation: Observation, claim: Claim | None, circumstances: Circumstances
+) -> Verdict:
+    path = observation.path
+    judgement = circumstances.scope.judge(path)
+    root = judgement.root or ""
+    if judgement.refusal is not None:
+        stand = Stand.DENIED if judgement.refusal is Reason.DENIED else Stand.UNSCANNED
+        return Verdict(path, stand, root, observation, judgement.refusal)
+    state = circumstances.roots.get(root)
+    if state is None or not state.healthy:
+        return Verdict(path, Stand.FROZEN, root, observation, Reason.ROOT_SICK)
+    if observation.outcome is Outcome.UNKNOWN:
+        return Verdict(path, Stand.FROZEN, root, observation, observation.reason)
+    if observation.outcome is Outcome.ABSENT and _on_another_filesystem(observation, claim):
+        return Verdict(path, Stand.FROZEN, root, observation, Reason.OTHER_FILESYSTEM)
+    return Verdict(path, Stand(str(observation.outcome)), root, observation, observation.reason)
+
+
+def _on_another_filesystem(observation: Observation, claim: Claim | None) -> bool:
+    """Whether what is missing lay on a file system that is not mounted there now."""
+    return (
+        claim is not None
+        and claim.filesystem is not None
+        and observation.filesystem is not None
+        and observation.filesystem != claim.filesystem
+    )
+
+
+def rank(verdict: Verdict, incumbents: Mapping[str, str]) -> tuple[bool, bool, str]:
+    """Order the paths that claim one id: best first.
+
+    The path that held it before a rebuild, then a main checkout before a linked worktree,
+    then the smallest path.
+    """
+    incumbent = incumbents.get(verdict.agent_id or "")
+    return (
+        verdict.path != incumbent,
+        verdict.observation.git is Git.WORKTREE,
+        verdict.path,
+    )
+
+
+def same_directory(one: Verdict, other: Verdict) -> bool:
+    """Whether two paths are one directory seen twice, as through a bind mount."""
+    dork = one.observation.dork
+    return dork is not None and dork == other.observation.dork and one.path != other.path

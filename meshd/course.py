@@ -1,0 +1,266 @@
+"""The course of one sweep on the reconciler's side: begun, deferred, settled, ended.
+
+Owns the roots' states, the costs a sweep has put off until every root is walked (R7), the
+mass guard's memory and the observed clocks (R8). Used by the reconciler's thread alone.
+Promises: a sweep that finds nothing commits nothing (R10), and only a root that was healthy
+when the walk began, whose walk ended, and that is healthy still, loses anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from meshd.batch import Committed, GuardedSweep, commit_operation
+from meshd.commands import SweepResult
+from meshd.core.cadence import observed_advance
+from meshd.core.guard import Holds
+from meshd.core.model import Change, Kind, RootState, Source
+from meshd.core.verdict import SweepContext
+from meshd.store import apply, changelog
+from meshd.store.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import apsw
+
+    from meshd.batch import Looking
+    from meshd.clock import Clock
+    from meshd.commands import SweepBegan, SweepEnded
+    from meshd.committer import Committer
+    from meshd.roots import Roots
+    from meshd.store.store import Store
+
+
+@dataclass(slots=True)
+class Course:
+    """One sweep under way.
+
+    Attributes:
+        number: rows registered now are born in this sweep.
+        deferred: paths of costs put off until every root is walked.
+        changes: what was committed so far, with log numbers.
+        born: whether a row was born, so that the next sweep takes a new number.
+    """
+
+    number: int
+    source: Source
+    deferred: dict[str, Source] = field(default_factory=dict)
+    changes: list[tuple[int, Change]] = field(default_factory=list)
+    born: bool = False
+
+    def note(self, committed: Committed) -> None:
+        """Remember what a batch of this sweep changed."""
+        self.changes.extend(committed.changes)
+        self.born |= any(change.kind is Kind.REGISTERED for _, change in committed.changes)
+
+
+class SweepCourses:
+    """Takes one sweep after the other from its beginning to its result.
+
+    Attributes:
+        interval: seconds between sweeps; bounds what one sweep can observe.
+        grace: seconds of observed absence before a removal.
+        current: the sweep under way, None between sweeps.
+        last: result of the last sweep that ended.
+        holds: what the mass guard holds.
+    """
+
+    def __init__(
+        self,
+        roots: Roots,
+        store: Store,
+        looking: Looking,
+        committer: Committer,
+        clock: Clock,
+        *,
+        interval: float,
+        grace: float,
+    ) -> None:
+        self._roots = roots
+        self._store = store
+        self._looking = looking
+        self._committer = committer
+        self._clock = clock
+        self.interval = interval
+        self.grace = grace
+        self.current: Course | None = None
+        self.last: SweepResult | None = None
+        self.holds = Holds()
+        # Monotonic seconds at the end of the last completed healthy sweep of each root.
+        self._observed: dict[str, float] = {}
+
+    def begin(self, began: SweepBegan) -> int:
+        """Commit what the checks said of the roots, and open a course."""
+        with self._store.reading() as registry:
+            number = int(registry.meta("sweep", "1"))
+            stored = registry.roots()
+        states = {}
+        for root, check in began.checks.items():
+            known = self._roots.view.states.get(root) or stored.get(root) or RootState(root, True)
+            states[root] = replace(
+                known, healthy=check.healthy, reason=check.reason, identity=check.identity
+            )
+        self.current = Course(number, began.source)
+        self.set_states(states, stored, began.source)
+        return number
+
+    def set_states(
+        self, states: Mapping[str, RootState], stored: Mapping[str, RootState], source: Source
+    ) -> None:
+        """Commit states of roots that differ from the stored ones, and take them."""
+        changed = [state for root, state in states.items() if stored.get(root) != state]
+        told = [
+            Change(
+                Kind.ROOT_HEALTHY if state.healthy else Kind.ROOT_SICK,
+                None,
+                state.path,
+                source,
+                after={"reason": state.reason},
+            )
+            for state in changed
+            if state.healthy != (stored[state.path].healthy if state.path in stored else True)
+        ]
+        if changed:
+
+            def operation(connection: apsw.Connection) -> Committed:
+                at = self._committer.now()
+                apply.upsert_roots(connection, changed)
+                numbers = changelog.append(connection, told, at)
+                return Committed(tuple(zip(numbers, told, strict=True)))
+
+            self._committer.tell(self._committer.commit(operation).changes)
+        self._roots.learn(states)
+
+    def context(self) -> SweepContext | None:
+        """Return what a batch of gains needs to know of the sweep under way."""
+        return None if self.current is None else SweepContext(self.current.number)
+
+    def defer(self, costs: Iterable[tuple[str, Source]]) -> None:
+        """Put costs off until every root is walked."""
+        assert self.current is not None, "bug: a cost of no sweep"
+        self.current.deferred.update(costs)
+
+    def end(self, ended: SweepEnded) -> SweepResult:
+        """Give the deferred costs their second look, commit, and sum the sweep up."""
+        course = self.current
+        assert course is not None, "bug: a sweep ended that never began"
+        clocks = self._clocks(self._still_healthy(ended.completed, course.source))
+        if ended.sync:
+            clocks = {}
+        holds = Holds()
+        if course.deferred or course.born:
+            committed = self._commit_rest(course, ended, clocks)
+            course.note(committed)
+            holds = committed.holds
+        now = self._clock.monotonic()
+        self.current = None
+        result = self._sum_up(course, ended, now, holds)
+        if not ended.sync:
+            self._observed.update(dict.fromkeys(clocks, now))
+            self.holds, self.last = holds, result
+        self._committer.tell(course.changes)
+        return result
+
+    def abandon(self) -> None:
+        """Drop the sweep under way; what it had gained stays."""
+        if self.current is not None:
+            self._committer.tell(self.current.changes)
+        self.current = None
+
+    def _still_healthy(self, completed: frozenset[str], source: Source) -> set[str]:
+        """Check the walked roots once more, just before anything is taken away."""
+        states = self._roots.view.states
+        healthy = set()
+        sick = {}
+        for root in completed & self._roots.view.lookers.keys():
+            check = self._roots.view.lookers[root].check(states[root].identity)
+            if check.healthy:
+                healthy.add(root)
+            else:
+                sick[root] = replace(states[root], healthy=False, reason=check.reason)
+        if sick:
+            self.set_states(sick, states, source)
+        return healthy
+
+    def _clocks(self, roots: Iterable[str]) -> dict[str, float]:
+        """Return the observed clock of each root with this sweep's advance."""
+        now = self._clock.monotonic()
+        return {
+            root: self._roots.view.states[root].observed_seconds
+            + observed_advance(now - self._observed.get(root, now), self.interval)
+            for root in roots
+        }
+
+    def _commit_rest(
+        self, course: Course, ended: SweepEnded, clocks: Mapping[str, float]
+    ) -> Committed:
+        with self._store.reading() as registry:
+            incumbents = registry.inherited_incumbents()
+        looks = self._looking.look(course.deferred.items(), self._roots.view)
+        context = SweepContext(course.number, clocks, self.grace)
+        # A sync never comes late enough to agree with a sweep that held something.
+        now = -math.inf if ended.sync else self._clock.monotonic()
+        guarded = GuardedSweep(self.holds, now, ended.confirm, silent=ended.sync)
+        advanced: dict[str, RootState] = {}
+
+        def also(connection: apsw.Connection) -> None:
+            advanced.update(self._advance(connection, clocks))
+            if course.born:
+                apply.set_meta(connection, "sweep", str(course.number + 1))
+
+        while True:
+            view = self._roots.view
+            circumstances = view.circumstances(incumbents=incumbents, sweep=context)
+            if looks:
+                with self._store.reading() as registry:
+                    looks = list(
+                        self._looking.close(registry, looks, view, circumstances).observations
+                    )
+            committed = self._committer.commit(
+                commit_operation(
+                    looks, circumstances, self._clock, costs_allowed=True, guarded=guarded,
+                    also=also,
+                )
+            )
+            if not committed.reopened:
+                self._roots.learn(advanced)
+                return committed
+            looks += self._looking.look(((path, course.source) for path in committed.reopened), view)
+
+    def _advance(
+        self, connection: apsw.Connection, clocks: Mapping[str, float]
+    ) -> dict[str, RootState]:
+        """Write the observed clocks of the roots that have rows waiting for them."""
+        waiting = Registry(connection).waiting_roots()
+        states = self._roots.view.states
+        advanced = {
+            root: replace(states[root], observed_seconds=clock)
+            for root, clock in clocks.items()
+            if root in waiting and states[root].observed_seconds != clock
+        }
+        apply.upsert_roots(connection, advanced.values())
+        return advanced
+
+    def _sum_up(
+        self, course: Course, ended: SweepEnded, now: float, holds: Holds
+    ) -> SweepResult:
+        kinds = Counter(change.kind for _, change in course.changes)
+        about_agents = sum(change.agent_id is not None for _, change in course.changes)
+        states = self._roots.view.states
+        return SweepResult(
+            started_at=ended.started_at,
+            seconds=round(now - ended.started, 3),
+            full=ended.full,
+            synced=kinds[Kind.UPDATED] + kinds[Kind.RELOCATED],
+            unreachable=kinds[Kind.UNREACHABLE] + kinds[Kind.DISPLACED],
+            removed=kinds[Kind.REMOVED],
+            resurrected=kinds[Kind.RETURNED],
+            discovered=kinds[Kind.REGISTERED],
+            drift=0 if course.source is Source.START else about_agents,
+            held=len(holds.ids),
+            sick_roots=tuple(sorted(root for root, one in states.items() if not one.healthy)),
+        )

@@ -1,0 +1,172 @@
+"""Opening the state directory: one daemon, one database, and never a silent replacement.
+
+Owns the lock, the decision what to do with the database that was found, and the mirror of
+the policy. Promises: a damaged or lost database is rebuilt with its denials, rules and
+incumbents from `policy.json`, under a new epoch; a foreign or newer one is refused; nothing
+is deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshd.clock import timestamp
+from meshd.errors import AlreadyRunningError, DamagedDatabaseError
+from meshd.policy import Policy, PolicyFile
+from meshd.store import apply
+from meshd.store.connection import SIDE_FILES, Condition, examine, open_writing, quarantine
+from meshd.store.migrations import migrate
+from meshd.store.registry import Registry
+from meshd.store.store import Store
+from meshd.store.transactions import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import apsw
+
+    from meshd.clock import Clock
+
+DATABASE = "meshd.db"
+POLICY = "policy.json"
+LOCK = "meshd.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store ready for use, and what had to be done to get there.
+
+    Attributes:
+        store: the store.
+        rebuilt: why the database was begun anew, None when it was not.
+        quarantined: where the old files went.
+        migrated: names of the migrations applied.
+    """
+
+    store: Store
+    rebuilt: Condition | None
+    quarantined: tuple[Path, ...]
+    migrated: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the state directory's lock for the length of a block, creating the directory.
+
+    The kernel frees the lock however the process ends; its content is for people only.
+
+    Raises:
+        AlreadyRunningError: another process holds it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(directory / LOCK, flags, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise AlreadyRunningError(
+                f"meshd already runs on {directory} (process {owner or 'unknown'})",
+                hint="stop it first, or set store.directory to another directory",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_store(directory: Path, clock: Clock) -> Opened:
+    """Open the database of a state directory whose lock is held.
+
+    Raises:
+        ForeignDatabaseError: the file is another program's.
+        NewerDatabaseError: a newer meshd wrote it.
+        DamagedDatabaseError: it must be rebuilt and `policy.json` cannot be understood.
+    """
+    path = directory / DATABASE
+    file = PolicyFile(directory / POLICY)
+    try:
+        policy = file.load()
+        unreadable = None
+    except DamagedDatabaseError as error:
+        policy, unreadable = None, error
+    condition = examine(path, expected=policy is not None or unreadable is not None)
+    rebuild = condition in (Condition.LOST, Condition.DAMAGED)
+    if rebuild and unreadable is not None:
+        raise unreadable
+    moved = quarantine(path, _stamp(clock)) if rebuild or _has_leftovers(path) else []
+    at = timestamp(clock.wall_ns())
+    path.touch(mode=0o600)
+    connection = open_writing(path)
+    try:
+        applied = migrate(connection, at)
+        epoch = _settle_epoch(connection, policy if rebuild else None)
+        mirror(connection, file, epoch)
+    finally:
+        connection.close()
+    store = Store(path, epoch, lambda writing: mirror(writing, file, epoch))
+    return Opened(
+        store,
+        condition if rebuild else None,
+        tuple(moved),
+        tuple(step.name for step in applied),
+    )
+
+
+def mirror(connection: apsw.Connection, file: PolicyFile, epoch: str) -> None:
+    """Bring `policy.json` in step with the committed database."""
+    registry = Registry(connection)
+    file.save(
+        Policy(
+            epoch,
+            tuple(registry.denials()),
+            tuple(registry.rules()),
+            {**registry.inherited_incumbents(), **registry.contested()},
+        )
+    )
+
+
+def _stamp(clock: Clock) -> str:
+    return timestamp(clock.wall_ns()).replace(":", "").replace(".", "-")
+
+
+def _has_leftovers(path: Path) -> bool:
+    """Whether side files lie there without their database: they must not be replayed into a new one."""
+    return not path.exists() and any(
+        path.with_name(path.name + suffix).exists() for suffix in SIDE_FILES
+    )
+
+
+def _settle_epoch(connection: apsw.Connection, inherited: Policy | None) -> str:
+    """Return the database's epoch, beginning one, and a policy inherited, where it has none."""
+    epoch = Registry(connection).meta("epoch")
+    if epoch:
+        return epoch
+    epoch = secrets.token_hex(4)
+    with transaction(connection):
+        apply.set_meta(connection, "epoch", epoch)
+        if inherited is not None:
+            _inherit(connection, inherited)
+    return epoch
+
+
+def _inherit(connection: apsw.Connection, policy: Policy) -> None:
+    for denial in policy.denials:
+        apply.add_denial(connection, denial)
+    connection.executemany(
+        "INSERT INTO rules (source_namespace, target_namespace, action, created_at)"
+        " VALUES (?, ?, ?, ?)",
+        policy.rules,
+    )
+    connection.executemany(
+        "INSERT INTO incumbents (agent_id, path) VALUES (?, ?)",
+        ((agent_id, os.fsencode(path)) for agent_id, path in policy.incumbents.items()),
+    )

@@ -1,0 +1,126 @@
+"""`policy.json`: what the disk does not say, kept beside the database (R1).
+
+Owns the file that lets a rebuild fail closed: denials, explicit rules, and which path held
+an id that several claim. Promises: the file is replaced atomically and is on disk before
+whoever asked for the change hears of it; an equal policy writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from meshd.core.model import Denial
+from meshd.errors import DamagedDatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What must survive the loss of the database.
+
+    Attributes:
+        epoch: name of the database's life this was mirrored from.
+        denials: paths left alone.
+        rules: explicit rules as (source, target, action, created_at).
+        incumbents: by id, the path that holds an id which several claim.
+    """
+
+    epoch: str
+    denials: tuple[Denial, ...] = ()
+    rules: tuple[tuple[str, str, str, str], ...] = ()
+    incumbents: Mapping[str, str] = field(default_factory=dict)
+
+
+class PolicyFile:
+    """The file itself. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written: str | None = None
+
+    def load(self) -> Policy | None:
+        """Read the policy; None when the file does not exist.
+
+        Raises:
+            DamagedDatabaseError: it exists and cannot be understood.
+        """
+        try:
+            text = self.path.read_text("ascii")
+            policy = _from_document(json.loads(text))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedDatabaseError(
+                f"{self.path} cannot be understood",
+                hint="put back a copy of it, or delete it to give up its denials and rules",
+            ) from error
+        self._written = text
+        return policy
+
+    def save(self, policy: Policy) -> bool:
+        """Replace the file when the policy differs from it; return whether it did."""
+        text = json.dumps(_to_document(policy), indent=1, sort_keys=True) + "\n"
+        if text == self._written:
+            return False
+        temporary = self.path.with_suffix(".tmp")
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        self._written = text
+        return True
+
+
+def _to_document(policy: Policy) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "epoch": policy.epoch,
+        "denied": [
+            {
+                "path": denial.path,
+                "reason": denial.reason,
+                "denier": denial.denier,
+                "createdAt": denial.created_at,
+            }
+            for denial in policy.denials
+        ],
+        "rules": [
+            {"source": source, "target": target, "action": action, "createdAt": created_at}
+            for source, target, action, created_at in policy.rules
+        ],
+        "incumbents": dict(policy.incumbents),
+    }
+
+
+def _from_document(document: dict[str, Any]) -> Policy:
+    if document["version"] != VERSION:
+        raise ValueError("a version this meshd does not know")
+    return Policy(
+        epoch=str(document["epoch"]),
+        denials=tuple(
+            Denial(one["path"], one["reason"], one["denier"], one["createdAt"])
+            for one in document["denied"]
+        ),
+        rules=tuple(
+            (one["source"], one["target"], one["action"], one["createdAt"])
+            for one in document["rules"]
+        ),
+        incumbents={str(key): str(value) for key, value in document["incumbents"].items()},
+    )

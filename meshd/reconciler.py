@@ -1,0 +1,236 @@
+"""The reconciler: takes hints, looks, and hands closed batches to the writer.
+
+Owns the thread between the inbox and the writer. Assumes it is the only one that submits
+plans. Promises: gains are applied as seen; a cost is applied only after a second look, at
+least the settle time later and planned together with its closed set (R7); every future of
+a control it takes resolves.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+from meshd.batch import commit_operation
+from meshd.commands import (
+    AcceptRoot,
+    Allow,
+    Deny,
+    Forget,
+    SecondLook,
+    SweepBegan,
+    SweepEnded,
+    SweepResult,
+    SweepSettled,
+)
+from meshd.core.model import Hint, Source
+from meshd.errors import MeshdError, StoppingError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from meshd.acts import OperatorActs
+    from meshd.batch import Looking
+    from meshd.clock import Clock
+    from meshd.committer import Committer
+    from meshd.core.model import Observation
+    from meshd.course import SweepCourses
+    from meshd.inbox import Batch, Inbox
+    from meshd.roots import Roots
+    from meshd.store.store import Store
+
+Result = TypeVar("Result")
+
+# What a sweep asks for carries one of these; its costs wait for the end of the sweep.
+SWEEP_SOURCES = frozenset({Source.SWEEP, Source.START, Source.TIMER})
+
+
+class Reconciler:
+    """Actor: the only way from hints to the registry.
+
+    Attributes:
+        settle: seconds between the first and the second look at a cost.
+    """
+
+    def __init__(
+        self,
+        roots: Roots,
+        inbox: Inbox,
+        store: Store,
+        looking: Looking,
+        committer: Committer,
+        courses: SweepCourses,
+        acts: OperatorActs,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        *,
+        settle: float,
+        sweep_wanted: Callable[[], object],
+    ) -> None:
+        self._roots = roots
+        self._inbox = inbox
+        self._store = store
+        self._looking = looking
+        self._committer = committer
+        self._courses = courses
+        self._acts = acts
+        self._clock = clock
+        self._log = log
+        self._sweep_wanted = sweep_wanted
+        self.settle = settle
+
+    def stop(self) -> None:
+        """Take nothing more in; `run` returns when what is there is done."""
+        self._inbox.close()
+
+    def run(self) -> None:
+        """Reconcile until stopped. The body of the reconciler's thread."""
+        while (batch := self._inbox.take()) is not None:
+            self.process(batch)
+
+    def process(self, batch: Batch) -> None:
+        """Do one batch: hints first, then what was posted behind them."""
+        if batch.hints:
+            self._take_in([(hint.path, hint.source) for hint in batch.hints])
+        if batch.widened:
+            self._sweep_wanted()
+        for control in batch.controls:
+            self._handle(control, draining=batch.draining)
+
+    # hints
+
+    def _take_in(self, paths: Sequence[tuple[str, Source]]) -> None:
+        try:
+            self._look_and_commit(paths, second=False)
+        except StoreError as error:
+            # Nothing was learnt either, so the next sweep finds the same and tries again.
+            self._log.error("commit_failed", why=error.message, what_to_do=error.hint)
+
+    def _look_and_commit(self, paths: Iterable[tuple[str, Source]], *, second: bool) -> None:
+        view = self._roots.view
+        with self._store.reading() as registry:
+            circumstances = view.circumstances(
+                incumbents=registry.inherited_incumbents(), sweep=self._courses.context()
+            )
+            looks = self._looking.look(paths, view)
+            closed = self._looking.close(registry, looks, view, circumstances)
+        gains = closed.observations
+        if not second:
+            self._put_off([one for one in gains if one.path in closed.costly])
+            gains = tuple(one for one in gains if one.path not in closed.costly)
+        if not gains:
+            return
+        operation = commit_operation(gains, circumstances, self._clock, costs_allowed=second)
+        committed = self._committer.commit(operation)
+        if committed.reopened:
+            again = {one.path: one.source for one in gains}
+            again |= dict.fromkeys(committed.reopened - again.keys(), Source.API)
+            self._put_back(again.items())
+        elif self._courses.current is None:
+            self._committer.tell(committed.changes)
+        else:
+            self._courses.current.note(committed)
+
+    def _put_off(self, costs: Sequence[Observation]) -> None:
+        """Keep costs for a second look: a sweep's for its end, others for the settle time."""
+        course = self._courses.current
+        sources = {one.path: one.source for one in costs}
+        if course is not None and not sources.keys().isdisjoint(course.deferred):
+            # A cost that touches what the sweep has put off belongs to its closed set.
+            self._courses.defer(sources.items())
+            return
+        of_sweep = {path for path, source in sources.items() if source in SWEEP_SOURCES}
+        if course is not None and of_sweep:
+            self._courses.defer(sources.items())
+        elif sources:
+            source = next(iter(sources.values()))
+            due = self._clock.monotonic() + self.settle
+            self._post(SecondLook(tuple(sources), source), due)
+
+    def _put_back(self, paths: Iterable[tuple[str, Source]]) -> None:
+        owner = self._roots.view.scope.owner
+        hints = [Hint(path, source) for path, source in paths]
+        try:
+            self._inbox.put(hints, root_of=lambda path: owner(path) or path)
+        except StoppingError:
+            self._log.info("hints_left", hints=len(hints), why="the next start's sweep has them")
+
+    def _post(self, control: object, due: float) -> None:
+        try:
+            self._inbox.post(control, due)
+        except StoppingError:
+            self._log.info("second_look_left", why="the next start's sweep has it")
+
+    # controls
+
+    def _handle(self, control: object, *, draining: bool) -> None:
+        match control:
+            case SecondLook():
+                if not draining:
+                    self._second_look(control)
+            case SweepBegan():
+                self._answer(control.future, lambda: self._courses.begin(control))
+            case SweepEnded():
+                self._end_of_walk(control, draining=draining)
+            case SweepSettled():
+                self._end_of_sweep(control.ended, draining=draining)
+            case Deny():
+                self._answer(control.future, lambda: self._acts.deny(control))
+            case Allow():
+                self._answer(control.future, lambda: self._acts.allow(control))
+            case Forget():
+                self._answer(control.future, lambda: self._acts.forget(control))
+            case AcceptRoot():
+                self._answer(control.future, lambda: self._acts.accept_root(control))
+            case _:
+                raise TypeError(f"bug: {type(control).__name__} is not a control")
+
+    def _second_look(self, control: SecondLook) -> None:
+        try:
+            self._look_and_commit(((path, control.source) for path in control.paths), second=True)
+        except StoreError as error:
+            self._log.error("commit_failed", why=error.message, what_to_do=error.hint)
+
+    def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
+        course = self._courses.current
+        if course is not None and course.deferred and not draining:
+            self._post(SweepSettled(ended), self._clock.monotonic() + self.settle)
+        else:
+            self._end_of_sweep(ended, draining=draining)
+
+    def _end_of_sweep(self, ended: SweepEnded, *, draining: bool) -> None:
+        if draining:
+            # The settle time was cut short: nothing may be taken away on one look.
+            self._courses.abandon()
+            ended.future.set_exception(StoppingError("the sweep was abandoned"))
+            return
+        self._answer(ended.future, lambda: self._finish(ended))
+
+    def _finish(self, ended: SweepEnded) -> SweepResult:
+        try:
+            result = self._courses.end(ended)
+        except MeshdError:
+            self._courses.abandon()
+            raise
+        self._log.info(
+            "swept",
+            seconds=result.seconds,
+            full=result.full,
+            discovered=result.discovered,
+            synced=result.synced,
+            unreachable=result.unreachable,
+            resurrected=result.resurrected,
+            removed=result.removed,
+            held=result.held,
+            sick_roots=len(result.sick_roots),
+        )
+        return result
+
+    def _answer(self, future: Future[Result], act: Callable[[], Result]) -> None:
+        """Resolve a future with what an act returns or with the error it raises."""
+        try:
+            future.set_result(act())
+        except MeshdError as error:
+            future.set_exception(error)

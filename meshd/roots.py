@@ -1,0 +1,121 @@
+"""The configured roots: what is scanned, by which looker, and how each root is.
+
+Owns the scope, the lookers and the states of the roots. Assumes that only the reconciler
+changes states and denials, and only a reload changes the configuration. Promises: readers
+of other threads see one consistent view, old or new, never a mixture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from meshd.core.scope import DEFAULT_EXCLUDES, Scope
+from meshd.core.verdict import Circumstances
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from meshd.config.settings import ScanSettings
+    from meshd.core.model import RootState
+    from meshd.core.verdict import SweepContext
+    from meshd.looker import Looker
+
+
+@dataclass(frozen=True, slots=True)
+class RootsView:
+    """The roots at one moment.
+
+    Attributes:
+        scope: what is scanned and denied.
+        namespaces: by root, the namespaces its manifests may claim.
+        lookers: by root.
+        states: by root; a root that has not been checked in this run has none.
+    """
+
+    scope: Scope
+    namespaces: Mapping[str, tuple[str, ...]]
+    lookers: Mapping[str, Looker]
+    states: Mapping[str, RootState]
+
+    def circumstances(
+        self,
+        *,
+        incumbents: Mapping[str, str],
+        sweep: SweepContext | None = None,
+    ) -> Circumstances:
+        """Return what a plan rests on, as of this moment."""
+        return Circumstances(
+            scope=self.scope,
+            roots=self.states,
+            namespaces=self.namespaces,
+            incumbents=incumbents,
+            sweep=sweep,
+        )
+
+
+class Roots:
+    """The holder of the current view.
+
+    Args:
+        scan: the `[scan]` section.
+        denied: paths the operator denied.
+        make_looker: builds the looker of a root; told whether it must be isolated.
+    """
+
+    def __init__(
+        self,
+        scan: ScanSettings,
+        denied: Iterable[str],
+        make_looker: Callable[[str, bool], Looker],
+    ) -> None:
+        self._lock = Lock()
+        self._make_looker = make_looker
+        self.view = RootsView(Scope(roots=()), {}, {}, {})
+        self.configure(scan)
+        self.deny(denied)
+
+    def configure(self, scan: ScanSettings) -> None:
+        """Take a new `[scan]` section; roots that stay keep their looker and their state."""
+        with self._lock:
+            old = self.view
+            roots = tuple(scan.roots)
+            lookers = {
+                root: old.lookers.get(root) or self._make_looker(root, root in scan.isolated)
+                for root in roots
+            }
+            excludes = DEFAULT_EXCLUDES if scan.exclude_defaults else ()
+            self.view = RootsView(
+                scope=Scope(
+                    roots=roots,
+                    exclude=(*excludes, *scan.exclude),
+                    max_depth=scan.max_depth,
+                    denied=old.scope.denied,
+                ),
+                namespaces={root: tuple(names) for root, names in scan.namespaces.items()},
+                lookers=lookers,
+                states={root: state for root, state in old.states.items() if root in lookers},
+            )
+        for root, looker in old.lookers.items():
+            if root not in lookers:
+                looker.close()
+
+    def deny(self, paths: Iterable[str]) -> None:
+        """Take a new set of denied paths."""
+        with self._lock:
+            view = self.view
+            self.view = replace(view, scope=replace(view.scope, denied=frozenset(paths)))
+
+    def learn(self, states: Mapping[str, RootState]) -> None:
+        """Take new states of some roots."""
+        with self._lock:
+            configured = {
+                root: state for root, state in states.items() if root in self.view.lookers
+            }
+            self.view = replace(self.view, states={**self.view.states, **configured})
+
+    def close(self) -> None:
+        """Let go of every looker."""
+        for looker in self.view.lookers.values():
+            looker.close()

@@ -1,0 +1,126 @@
+"""Carrying out a plan: changes, rows and log entries in the caller's one transaction (R5).
+
+Owns the statements that change the registry. Promises: ids that swap paths never collide,
+because every path a plan touches is given up before any is taken.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from meshd.core.model import Status
+from meshd.store import changelog
+from meshd.store.rows import (
+    AGENT_COLUMNS,
+    CLAIM_COLUMNS,
+    COLUMNS,
+    ROOT_COLUMNS,
+    row_from_agent,
+    row_from_claim,
+    row_from_root,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import apsw
+
+    from meshd.core.model import Agent, Claim, Denial, RootState
+    from meshd.core.plan import Plan
+
+_UPSERT_AGENT = (
+    f"INSERT INTO agents ({AGENT_COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS))})"
+    " ON CONFLICT(id) DO UPDATE SET "
+    + ", ".join(f"{column.name} = excluded.{column.name}" for column in COLUMNS[1:])
+)
+_UPSERT_CLAIM = (
+    f"INSERT OR REPLACE INTO claims ({CLAIM_COLUMNS})"
+    f" VALUES ({', '.join('?' * len(CLAIM_COLUMNS.split(',')))})"
+)
+_UPSERT_ROOT = (
+    f"INSERT OR REPLACE INTO roots ({ROOT_COLUMNS})"
+    f" VALUES ({', '.join('?' * len(ROOT_COLUMNS.split(',')))})"
+)
+
+
+def apply(connection: apsw.Connection, plan: Plan, at: str) -> list[int]:
+    """Write a plan and return the numbers of its log entries.
+
+    Args:
+        connection: the writing connection, inside a transaction.
+        plan: what to write.
+        at: wall-clock time, RFC 3339; stamped on what changed, never decided by.
+    """
+    numbers = changelog.append(connection, plan.changes, at)
+    latest = {
+        change.agent_id: number
+        for change, number in zip(plan.changes, numbers, strict=True)
+        if change.agent_id is not None
+    }
+    moving = [(row.id,) for row in plan.rows] + [(agent_id,) for agent_id in plan.removed]
+    connection.executemany(
+        "UPDATE agents SET project_path = NULL WHERE id = ? AND project_path IS NOT NULL", moving
+    )
+    connection.executemany("DELETE FROM agents WHERE id = ?", ((one,) for one in plan.removed))
+    upsert_agents(connection, (_stamped(row, latest.get(row.id), at) for row in plan.rows))
+    connection.executemany(
+        "DELETE FROM claims WHERE path = ?", ((os.fsencode(path),) for path in plan.dropped_claims)
+    )
+    upsert_claims(connection, plan.claims)
+    return numbers
+
+
+def _stamped(row: Agent, seq: int | None, at: str) -> Agent:
+    if seq is None:
+        return row
+    since = (row.unreachable_since or at) if row.status is Status.UNREACHABLE else None
+    return replace(row, seq=seq, updated_at=at, unreachable_since=since)
+
+
+def upsert_agents(connection: apsw.Connection, rows: Iterable[Agent]) -> None:
+    """Write rows; one that exists is brought to the given values."""
+    connection.executemany(_UPSERT_AGENT, (row_from_agent(row) for row in rows))
+
+
+def upsert_claims(connection: apsw.Connection, claims: Iterable[Claim]) -> None:
+    """Write claims; the claim of a path replaces what it said before."""
+    connection.executemany(_UPSERT_CLAIM, (row_from_claim(claim) for claim in claims))
+
+
+def upsert_roots(connection: apsw.Connection, roots: Iterable[RootState]) -> None:
+    """Write what is known of roots."""
+    connection.executemany(_UPSERT_ROOT, (row_from_root(root) for root in roots))
+
+
+def forget(connection: apsw.Connection, rows: Sequence[Agent]) -> None:
+    """Drop rows, and the claims of the paths they lived at: a file there is news again."""
+    connection.executemany("DELETE FROM agents WHERE id = ?", ((row.id,) for row in rows))
+    connection.executemany(
+        "DELETE FROM claims WHERE path = ?", ((os.fsencode(row.holder_path),) for row in rows)
+    )
+
+
+def add_denial(connection: apsw.Connection, denial: Denial) -> None:
+    """Deny a path; denying it again renews reason and denier."""
+    connection.execute(
+        "INSERT INTO denials (path, reason, denier, created_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT(path) DO UPDATE SET reason = excluded.reason, denier = excluded.denier",
+        (os.fsencode(denial.path), denial.reason, denial.denier, denial.created_at),
+    )
+
+
+def remove_denial(connection: apsw.Connection, path: str) -> bool:
+    """Take a denial back; return whether there was one."""
+    connection.execute("DELETE FROM denials WHERE path = ?", (os.fsencode(path),))
+    return bool(connection.changes())
+
+
+def set_meta(connection: apsw.Connection, key: str, value: str) -> None:
+    """Set a value of the meta table."""
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?)"
+        " ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )

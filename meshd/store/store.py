@@ -1,0 +1,62 @@
+"""The open database: one writer, and readers on loan.
+
+Owns every connection of the daemon but the one the writer keeps to itself. Promises: a
+reader is used by one thread at a time and sees only what is committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from typing import TYPE_CHECKING
+
+from meshd.store.connection import open_reading
+from meshd.store.registry import Registry
+from meshd.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import apsw
+
+
+class Store:
+    """The registry's database, examined, migrated and ready.
+
+    Args:
+        path: the database file.
+        epoch: name of this database's life; it changes when the database is rebuilt.
+        committed: passed to the writer.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        epoch: str,
+        committed: Callable[[apsw.Connection], None] = lambda _: None,
+    ) -> None:
+        self.path = path
+        self.epoch = epoch
+        self.writer = Writer(path, committed)
+        self._idle: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Registry]:
+        """Lend a reader for the length of a block."""
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = open_reading(self.path)
+        try:
+            yield Registry(connection)
+        finally:
+            self._idle.put(connection)
+
+    def close_readers(self) -> None:
+        """Close the readers that are not on loan."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return

@@ -1,0 +1,300 @@
+"""The anti-entropy sweep: the timer that makes what was missed come right.
+
+Owns when a sweep runs and what it asks. It walks every healthy root and puts hints for what
+moved, for what the registry knows and the walk did not meet, and for what every sweep asks
+anew. It never writes: whether anything changed is the reconciler's to say (R3). Promises:
+one sweep at a time, and a sweep asked for begins after the asking.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from meshd.clock import timestamp
+from meshd.commands import RootCheck, SweepBegan, SweepEnded, SweepResult
+from meshd.core.model import Hint, Outcome, Source
+from meshd.errors import MeshdError, StoppingError
+from meshd.looker import RootLostError, Sickness, Sighting
+from meshd.looker.look import NoDescriptorsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from meshd.clock import Clock
+    from meshd.core.cadence import Cadence
+    from meshd.core.model import RootState
+    from meshd.inbox import Inbox
+    from meshd.looker import Looker
+    from meshd.roots import Roots, RootsView
+    from meshd.signatures import Signatures
+    from meshd.store.store import Store
+
+Result = TypeVar("Result")
+
+# How often a wait for the reconciler looks whether the daemon is stopping, in seconds.
+STOP_POLL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """Somebody asks for a sweep and waits for its result."""
+
+    source: Source
+    full: bool = False
+    confirm: bool = False
+    sync: bool = False
+    future: Future[SweepResult] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """Takes the paths that walks meet out of those that are left to ask about."""
+
+    anew: set[str]
+    unmet: set[str]
+
+    def add(self, paths: Iterable[str]) -> None:
+        self.unmet.difference_update(path for path in paths if path not in self.anew)
+
+
+class Sweeper:
+    """Actor: sweeps when it is time and when it is asked.
+
+    Args:
+        jitter: returns a number in [0, 1) that moves a sweep a little forward in time.
+    """
+
+    def __init__(
+        self,
+        roots: Roots,
+        inbox: Inbox,
+        store: Store,
+        signatures: Signatures,
+        clock: Clock,
+        cadence: Cadence,
+        log: FilteringBoundLogger,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._roots = roots
+        self._inbox = inbox
+        self._store = store
+        self._signatures = signatures
+        self._clock = clock
+        self._log = log
+        self._jitter = jitter
+        self._requests: queue.SimpleQueue[SweepRequest | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._count = 0
+        self._failures = 0
+        self._last_end: float | None = None
+        self.cadence = cadence
+
+    def request(
+        self, source: Source, *, full: bool = False, confirm: bool = False, sync: bool = False
+    ) -> Future[SweepResult]:
+        """Ask for a sweep that begins after now; resolves when it is committed.
+
+        Args:
+            source: who asks.
+            full: list and read everything.
+            confirm: the operator says that held disappearances are meant.
+            sync: only bring the registry up to date (see `SweepEnded`).
+        """
+        request = SweepRequest(source, full, confirm, sync)
+        self._requests.put(request)
+        if self._stopping.is_set():
+            self._refuse_the_rest()
+        return request.future
+
+    def stop(self) -> None:
+        """End soon: a walk under way is abandoned, and takes nothing away."""
+        self._stopping.set()
+        self._requests.put(None)
+
+    def run(self) -> None:
+        """Sweep until stopped. The body of the sweeper's thread; the first sweep is at once."""
+        jitter = self._jitter()
+        try:
+            while not self._stopping.is_set():
+                due = self.cadence.next_due(self._last_end, jitter=jitter, failures=self._failures)
+                requests = self._wait_for_requests(due)
+                if self._stopping.is_set():
+                    self._refuse(requests)
+                elif requests or self._clock.monotonic() >= due:
+                    self.sweep(requests)
+                    jitter = self._jitter()
+        finally:
+            self._refuse_the_rest()
+
+    def _wait_for_requests(self, due: float) -> list[SweepRequest]:
+        """Return what was asked, waiting for it until the next sweep is due."""
+        requests = []
+        wait = 0.0 if due == -math.inf else max(due - self._clock.monotonic(), 0.0)
+        try:
+            request = self._requests.get(timeout=wait)
+            while request is not None:
+                requests.append(request)
+                request = self._requests.get_nowait()
+        except queue.Empty:
+            pass
+        return requests
+
+    def sweep(self, requests: list[SweepRequest]) -> SweepResult | None:
+        """Sweep once and answer every request; None when the sweep failed."""
+        source = requests[0].source if requests else Source.TIMER
+        if self._last_end is None and not requests:
+            source = Source.START
+        self._count += 1
+        full = any(one.full for one in requests) or self.cadence.is_full(self._count)
+        confirm = any(one.confirm for one in requests)
+        sync = bool(requests) and all(one.sync for one in requests)
+        try:
+            result = None
+            while result is None:
+                result = self._sweep(source, full=full, confirm=confirm, sync=sync)
+        except MeshdError as error:
+            self._failures += 1
+            self._last_end = self._clock.monotonic()
+            if not self._stopping.is_set():
+                self._log.error("sweep_failed", why=error.message, what_to_do=error.hint)
+            for request in requests:
+                request.future.set_exception(error)
+            return None
+        self._failures = 0
+        self._last_end = self._clock.monotonic()
+        for request in requests:
+            request.future.set_result(result)
+        return result
+
+    def _sweep(
+        self, source: Source, *, full: bool, confirm: bool, sync: bool
+    ) -> SweepResult | None:
+        """Sweep what is configured now; None when that changed under way and nothing was ended."""
+        started, started_at = self._clock.monotonic(), timestamp(self._clock.wall_ns())
+        view = self._roots.view
+        checks = {root: self._check(root, view) for root in view.lookers}
+        # Looks count only under the states of the roots that were checked for them.
+        began = SweepBegan(checks, source)
+        self._inbox.post(began)
+        self._await(began.future)
+        anew, unmet = self._known_paths()
+        completed = set()
+        for root, check in checks.items():
+            met = _Met(anew, unmet)
+            if check.healthy and self._walk(root, view, source, met, full=full):
+                completed.add(root)
+        if self._stopping.is_set():
+            raise StoppingError("the sweep was abandoned")
+        if self._roots.view.scope != view.scope:
+            return None
+        asked = [path for path in sorted(unmet) if _is_asked(path, view, completed)]
+        self._put(asked, source, view)
+        ended = SweepEnded(frozenset(completed), confirm, full, started_at, started, sync)
+        self._inbox.post(ended)
+        return self._await(ended.future)
+
+    def _walk(
+        self, root: str, view: RootsView, source: Source, met: _Met, *, full: bool
+    ) -> bool:
+        """Walk a root and hint at what moved; return whether the walk reached its end."""
+
+        def is_over() -> bool:
+            return self._stopping.is_set() or self._roots.view.scope != view.scope
+
+        try:
+            for batch in view.lookers[root].walk(view.scope, full=full, stop=is_over):
+                sightings = [found for found in batch if isinstance(found, Sighting)]
+                moved = [
+                    path
+                    for path, signature in sightings
+                    if full or not self._signatures.unchanged(path, signature)
+                ]
+                met.add(path for path, _ in sightings)
+                self._put(moved, source, view)
+        except (RootLostError, NoDescriptorsError) as error:
+            self._log.warning("walk_abandoned", path=root, why=error.message)
+            return False
+        return not is_over()
+
+    def _known_paths(self) -> tuple[set[str], set[str]]:
+        """Return the paths that every sweep looks at, and all the registry knows."""
+        with self._store.reading() as registry:
+            anew = set(registry.unconfirmed_looks())
+        return anew, self._signatures.paths() | anew
+
+    def _put(self, paths: list[str], source: Source, view: RootsView) -> None:
+        if paths:
+            self._inbox.put(
+                (Hint(path, source) for path in paths),
+                root_of=lambda path: view.scope.owner(path) or path,
+                block=True,
+            )
+
+    def _check(self, root: str, view: RootsView) -> RootCheck:
+        """Check a root against what it was; a changed one that holds our agents is taken."""
+        looker, state = view.lookers[root], view.states.get(root)
+        known = state or self._stored_state(root)
+        identity = None if known is None else known.identity
+        seen = looker.check(identity)
+        if seen.reason == Sickness.IDENTITY_CHANGED and self._holds_our_agents(root, looker):
+            seen = looker.check(None)
+            self._log.warning("root_recognised", path=root, why="most known manifests are there")
+        return RootCheck(seen.healthy, seen.reason, seen.identity if seen.healthy else identity)
+
+    def _stored_state(self, root: str) -> RootState | None:
+        with self._store.reading() as registry:
+            return registry.roots().get(root)
+
+    def _holds_our_agents(self, root: str, looker: Looker) -> bool:
+        """Whether most manifests known below a root are there with their ids, or none is known."""
+        with self._store.reading() as registry:
+            ids = registry.valid_ids(root)
+        looks = looker.look(list(ids), Source.SWEEP) if ids else []
+        same = sum(
+            look.outcome is Outcome.PRESENT
+            and look.manifest is not None
+            and look.manifest.id == ids[look.path]
+            for look in looks
+        )
+        return 2 * same > len(ids) or not ids
+
+    def _await(self, future: Future[Result]) -> Result:
+        """Wait for the reconciler, and for no longer than the daemon runs."""
+        while True:
+            try:
+                return future.result(timeout=STOP_POLL)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if self._stopping.is_set():
+                    raise StoppingError("the sweep was abandoned") from None
+
+    def _refuse(self, requests: list[SweepRequest]) -> None:
+        for request in requests:
+            request.future.set_exception(StoppingError("the daemon is stopping"))
+
+    def _refuse_the_rest(self) -> None:
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                return
+            if request is not None:
+                self._refuse([request])
+
+
+def _is_asked(path: str, view: RootsView, completed: set[str]) -> bool:
+    """Whether a known path that no walk met is looked at in this sweep.
+
+    A path below a root whose walk did not finish proves nothing. One that is out of scope
+    needs no look, but the plan must hear of it.
+    """
+    judgement = view.scope.judge(path)
+    return judgement.refusal is not None or judgement.root in completed
