@@ -26,7 +26,7 @@ from meshd.looker.nodes import NodeTable
 from meshd.looker.walk import Found, RootLostError, Walk, WalkStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from meshd.clock import Clock
     from meshd.core.model import RootIdentity
@@ -41,6 +41,11 @@ class LocalLooker:
         clock: judges the age of signatures, and stamps looks.
         numbers: returns the next look number; shared by all lookers, safe to call from any
             thread.
+
+    Attributes:
+        root: as given.
+        seen: which directory the root was at its last healthy check in this run.
+        walk_stats: of the latest walk.
     """
 
     def __init__(self, root: str, *, clock: Clock, numbers: Callable[[], int]) -> None:
@@ -48,7 +53,7 @@ class LocalLooker:
         self.walk_stats = WalkStats()
         self._clock = clock
         self._numbers = numbers
-        self._seen: FileIdentity | None = None
+        self.seen: FileIdentity | None = None
         self._table = NodeTable()
         self._walking = Lock()
 
@@ -59,12 +64,14 @@ class LocalLooker:
             known: what it was when first seen. None takes what is there for the root, and
                 forgets what it was earlier in this run.
         """
-        examination = examine(self.root, known, None if known is None else self._seen)
+        examination = examine(self.root, known, None if known is None else self.seen)
         if examination.look.healthy:
-            self._seen = examination.directory
+            self.seen = examination.directory
         return examination.look
 
-    def walk(self, scope: Scope, *, full: bool, stop: Callable[[], bool]) -> Iterator[list[Found]]:
+    def walk(
+        self, scope: Scope, *, full: bool, stop: Callable[[], bool]
+    ) -> Generator[list[Found], None, None]:
         """Yield what lies in the root, in batches of at most 512; a batch may be empty.
 
         Args:
@@ -107,7 +114,7 @@ class LocalLooker:
         """Look at projects under numbers taken by the caller; see `look`."""
         try:
             with open_root(self.root) as root:
-                is_ours = self._seen in (None, directory_identity(root))
+                is_ours = self.seen in (None, directory_identity(root))
                 return [self._look_at(root, is_ours, one, source) for one in looks]
         except OSError as error:
             if sickness_of(error) is Sickness.NO_DESCRIPTORS:

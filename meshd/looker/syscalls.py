@@ -32,29 +32,6 @@ _RESOLVE: Final = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH, NO_SYMLINKS, NO_MAGICLI
 _STATFS_BYTES: Final = 256  # twice what the kernel writes
 _STATFS_FIELDS: Final = struct.Struct("=Q48xQ")  # f_type; six words; f_fsid
 
-# linux/magic.h and the file systems' own headers: what can hang with its server.
-_REMOTE_TYPES: Final = frozenset(
-    {
-        0x6969,  # NFS
-        0x517B,  # SMB
-        0xFF534D42,  # CIFS
-        0xFE534D42,  # SMB2
-        0x65735546,  # FUSE, virtiofs included
-        0x01021997,  # 9p
-        0x00C36400,  # Ceph
-        0x5346414F,  # AFS
-        0x6B414653,  # kAFS
-        0x73757245,  # Coda
-        0x564C,  # NCP
-        0x0BD00BD0,  # Lustre
-        0x47504653,  # GPFS
-        0x19830326,  # BeeGFS
-        0x20030528,  # OrangeFS
-        0x0187,  # autofs: an open may wait for a mount
-        0x786F4256,  # VirtualBox shared folders
-    }
-)
-
 
 class _OpenHow(ctypes.Structure):
     _fields_ = (
@@ -118,20 +95,6 @@ def filesystem_of(descriptor: int) -> str:
     """
     kind, fsid = _statfs(descriptor)
     return f"{kind:x}:{fsid:x}"
-
-
-def is_remote(kind: int) -> bool:
-    """Whether a file system of this `f_type` can hang with the server behind it."""
-    return kind & 0xFFFFFFFF in _REMOTE_TYPES
-
-
-def filesystem_type(descriptor: int) -> int:
-    """Return the `f_type` of the file system that holds an open file.
-
-    Raises:
-        OSError: what the kernel says.
-    """
-    return _statfs(descriptor)[0]
 
 
 def _parts(path: bytes) -> list[bytes]:

@@ -1,0 +1,212 @@
+"""The looker of a root that may hang: it works through a process of its own.
+
+Owns at most one worker process per root, and replaces it. Assumes that any system call below
+the root may never return (network and FUSE file systems, fault 78). Promises that no call
+outlasts its deadline, and that what was not answered in time is told as such: a sick root, an
+unknown outcome, a lost walk; never as absence.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final, cast
+
+from meshd.core.model import FileIdentity, Observation, Outcome, Reason, Source
+from meshd.errors import MeshdError, StoppingError
+from meshd.looker.health import RootLook, Sickness, sick
+from meshd.looker.look import NoDescriptorsError
+from meshd.looker.messages import Check, Checked, EndWalk, Failed, Looks, NextBatch, StartWalk
+from meshd.looker.process import WorkerLateError, WorkerLostError, WorkerProcess
+from meshd.looker.walk import RootLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from meshd.clock import Clock
+    from meshd.core.model import RootIdentity
+    from meshd.core.scope import Scope
+    from meshd.looker.messages import Request
+    from meshd.looker.walk import Found
+
+LOOKS_PER_REQUEST: Final = 64
+"""Few enough that one deadline fits them, and that numbers are taken close to the looks."""
+
+
+class IsolatedLooker:
+    """All access to one root, through a worker process.
+
+    Args:
+        root: absolute, resolved path.
+        clock: stamps what was not answered; the worker has the clocks of this machine.
+        numbers: returns the next look number; shared by all lookers, safe to call from any
+            thread.
+        seconds: deadline of each request: one check, 64 looks, or one batch of a walk.
+    """
+
+    def __init__(
+        self, root: str, *, clock: Clock, numbers: Callable[[], int], seconds: float
+    ) -> None:
+        self.root = root
+        self._clock = clock
+        self._numbers = numbers
+        self._seconds = seconds
+        self._seen: FileIdentity | None = None
+        self._is_closed = False
+        self._asking = Lock()
+        self._walking = Lock()
+        self._worker: WorkerProcess | None = None
+        self._killed: list[WorkerProcess] = []
+
+    def check(self, known: RootIdentity | None) -> RootLook:
+        """Say whether the root can be listed and is the one first seen; see `LocalLooker`."""
+        try:
+            _, answer = self._ask(Check(known, self._seen))
+        except WorkerLateError:
+            return sick(Sickness.TIMED_OUT)
+        except WorkerLostError:
+            return sick(Sickness.UNREADABLE)
+        except NoDescriptorsError:
+            return sick(Sickness.NO_DESCRIPTORS)
+        checked = cast("Checked", answer)
+        self._seen = checked.seen
+        return checked.look
+
+    def walk(
+        self, scope: Scope, *, full: bool, stop: Callable[[], bool]
+    ) -> Generator[list[Found], None, None]:
+        """Yield what lies in the root, in batches; see `LocalLooker`.
+
+        Raises:
+            RootLostError: as there, or a batch was late, or the worker died.
+            NoDescriptorsError: EMFILE or ENFILE.
+        """
+        if not self._walking.acquire(blocking=False):
+            raise RuntimeError("bug: two walks of one root at a time")
+        try:
+            if stop():
+                return
+            worker, batch = self._ask_for_batch(StartWalk(scope, full), None)
+            try:
+                while batch is not None:
+                    yield batch
+                    if stop():
+                        break
+                    _, batch = self._ask_for_batch(NextBatch(), worker)
+            finally:
+                if batch is not None:
+                    self._end_walk(worker)
+        finally:
+            self._walking.release()
+
+    def look(self, paths: Sequence[str], source: Source) -> list[Observation]:
+        """Look at projects, in order; see `LocalLooker`.
+
+        After one late answer the rest is not tried: each would cost another deadline.
+
+        Raises:
+            NoDescriptorsError: EMFILE or ENFILE. Nothing that was seen counts.
+        """
+        observations: list[Observation] = []
+        failure: Reason | None = None
+        for start in range(0, len(paths), LOOKS_PER_REQUEST):
+            looks = tuple(
+                (path, self._numbers()) for path in paths[start : start + LOOKS_PER_REQUEST]
+            )
+            if failure is None:
+                try:
+                    _, answer = self._ask(Looks(looks, source, self._seen))
+                    observations += cast("list[Observation]", answer)
+                    continue
+                except WorkerLateError:
+                    failure = Reason.TIMED_OUT
+                except WorkerLostError:
+                    failure = Reason.UNREADABLE
+            observations += self._not_answered(looks, source, failure)
+        return observations
+
+    def close(self) -> None:
+        """Kill the worker. A request under way ends at once, as if the worker had died."""
+        self._is_closed = True
+        worker = self._worker
+        if worker is not None:
+            worker.kill()
+        with self._asking:
+            self._abandon()
+            self._killed = [killed for killed in self._killed if not killed.reap(wait=True)]
+
+    def _ask(
+        self, request: Request, expected: WorkerProcess | None = None
+    ) -> tuple[WorkerProcess, object]:
+        """Ask the worker, or a new one where none is alive.
+
+        Args:
+            request: what to do.
+            expected: the only worker that can answer it, None for any.
+
+        Raises:
+            WorkerLateError: no answer in time.
+            WorkerLostError: the worker died, or is another one by now.
+            RootLostError, NoDescriptorsError: the answer says so.
+        """
+        with self._asking:
+            worker = self._current()
+            if expected not in (None, worker):
+                raise WorkerLostError("the worker process was replaced")
+            try:
+                answer = worker.ask(request)
+            except (WorkerLateError, WorkerLostError):
+                self._abandon()
+                raise
+        if isinstance(answer, Failed):
+            raise (RootLostError if answer.is_root_lost else NoDescriptorsError)(answer.message)
+        return worker, answer
+
+    def _current(self) -> WorkerProcess:
+        """Return the worker, after starting one where needed."""
+        if self._is_closed:
+            raise StoppingError("meshd is stopping")
+        self._killed = [worker for worker in self._killed if not worker.reap()]
+        if self._worker is None:
+            self._worker = WorkerProcess(self.root, seconds=self._seconds)
+        return self._worker
+
+    def _abandon(self) -> None:
+        """Kill the worker and leave it; it is collected when the kernel lets go of it."""
+        if self._worker is not None:
+            self._worker.discard()
+            self._killed.append(self._worker)
+            self._worker = None
+
+    def _ask_for_batch(
+        self, request: Request, expected: WorkerProcess | None
+    ) -> tuple[WorkerProcess, list[Found] | None]:
+        try:
+            worker, batch = self._ask(request, expected)
+        except (WorkerLateError, WorkerLostError) as error:
+            raise RootLostError(f"the walk was lost: {error.message}") from error
+        return worker, cast("list[Found] | None", batch)
+
+    def _end_walk(self, worker: WorkerProcess) -> None:
+        """Let the worker close the root; when it cannot, it is replaced anyway."""
+        try:
+            self._ask(EndWalk(), worker)
+        except MeshdError:
+            return
+
+    def _not_answered(
+        self, looks: tuple[tuple[str, int], ...], source: Source, reason: Reason
+    ) -> list[Observation]:
+        detail = None if reason is Reason.TIMED_OUT else "the worker process died"
+        now_ns = self._clock.wall_ns()
+        return [
+            Observation(
+                path=path,
+                look=number,
+                source=source,
+                outcome=Outcome.UNKNOWN,
+                reason=reason,
+                detail=detail,
+                looked_at_ns=now_ns,
+            )
+            for path, number in looks
+        ]

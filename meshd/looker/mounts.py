@@ -1,0 +1,69 @@
+"""Which kind of file system a path is on, without touching it.
+
+Owns reading `/proc/self/mountinfo`: any call on the path itself could hang on a dead server.
+Assumes a resolved path. Promises an answer in bounded time, and that what cannot be told is
+taken for a file system that may hang.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from meshd.core.scope import is_within
+
+_REMOTE_NAMES: Final = frozenset(
+    {
+        "9p",
+        "afs",
+        "autofs",  # an open may wait for a mount
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "fuse",
+        "fuseblk",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "orangefs",
+        "pvfs2",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+    }
+)
+
+_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
+
+
+def may_hang(path: str) -> bool:
+    """Whether `path` lies on a file system that can hang with the server behind it."""
+    kind = filesystem_name(path, Path("/proc/self/mountinfo").read_bytes())
+    return kind is None or kind in _REMOTE_NAMES or kind.startswith("fuse.")
+
+
+def filesystem_name(path: str, mountinfo: bytes) -> str | None:
+    """Return the type of the file system that holds `path`, as mount(8) names it.
+
+    Args:
+        path: absolute, resolved.
+        mountinfo: as proc_pid_mountinfo(5) describes it; of two mounts on one directory the
+            later one is on top.
+    """
+    best: tuple[int, str] | None = None
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(b" - ")
+        mount_point = os.fsdecode(_ESCAPED.sub(_unescaped, fields.split(b" ")[4]))
+        if is_within(path, mount_point) and (best is None or len(mount_point) >= best[0]):
+            best = (len(mount_point), os.fsdecode(rest.split(b" ")[0]))
+    return None if best is None else best[1]
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    return bytes([int(match[1], 8)])
