@@ -354,7 +354,19 @@ def test_auto_is_the_journal_where_the_stream_leads_there(
     ids=["a terminal", "a pipe", "redirected away from the journal"],
 )
 def test_auto_is_the_console_on_a_terminal_and_json_elsewhere(
-    stream: io.StringIO, environ: dict[str, str], expected: str
+    journald: tuple[str, socket.socket],
+    stream: io.StringIO,
+    environ: dict[str, str],
+    expected: str,
 ) -> None:
-    open_log(stream, environ=environ).logger.info("swept")
+    open_log(stream, environ=environ, journal_socket=journald[0]).logger.info("swept")
     assert expected in stream.getvalue()
+
+
+def test_auto_keeps_to_the_stream_where_no_journald_listens(tmp_path: Path) -> None:
+    path = tmp_path / "stderr"
+    with path.open("w") as stream:
+        status = os.fstat(stream.fileno())
+        environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        Log(stream=stream, environ=environ, journal_socket="/nowhere").logger.info("swept")
+    assert json.loads(path.read_text())["event"] == "swept"
