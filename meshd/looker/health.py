@@ -12,9 +12,9 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from meshd.core.model import FileIdentity, RootIdentity
+from meshd.core.model import RootIdentity
 from meshd.looker.look import OpenRoot
 from meshd.looker.syscalls import closing, filesystem_of, open_directory
 
@@ -59,12 +59,19 @@ class RootLook:
     identity: RootIdentity | None
 
 
+class RootInRun(NamedTuple):
+    """What a root is within one run: its identity, and the device number of this boot."""
+
+    identity: RootIdentity
+    device: int
+
+
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """A check of a root, with the identity that holds within this run only."""
+    """A check of a root, and what the root is in this run, when it could be told."""
 
     look: RootLook
-    directory: FileIdentity | None
+    found: RootInRun | None
 
 
 @contextmanager
@@ -80,31 +87,35 @@ def open_root(path: str) -> Iterator[OpenRoot]:
         yield OpenRoot(descriptor, path)
 
 
-def directory_identity(root: OpenRoot) -> FileIdentity:
-    """Return which directory an open root is."""
+def identify(root: OpenRoot) -> RootInRun:
+    """Return what an open root is.
+
+    Raises:
+        OSError: what the kernel says.
+    """
     status = os.fstat(root.descriptor)
-    return FileIdentity(status.st_dev, status.st_ino)
+    identity = RootIdentity(filesystem_of(root.descriptor), status.st_ino)
+    return RootInRun(identity, status.st_dev)
 
 
-def examine(path: str, known: RootIdentity | None, seen: FileIdentity | None) -> Examination:
+def examine(path: str, known: RootIdentity | None, seen: RootInRun | None) -> Examination:
     """Check a root.
 
     Args:
         path: the root.
         known: what it was when first seen; None takes whatever is there.
-        seen: which directory it was earlier in this run, None when not seen yet.
+        seen: what it was earlier in this run, None when not seen yet.
     """
     try:
         with open_root(path) as root:
             with os.scandir(root.descriptor) as entries:
                 next(entries, None)
-            directory = directory_identity(root)
-            identity = RootIdentity(filesystem_of(root.descriptor), directory.inode)
+            found = identify(root)
     except OSError as error:
         return Examination(sick(sickness_of(error)), None)
-    if known not in (None, identity) or seen not in (None, directory):
-        return Examination(sick(Sickness.IDENTITY_CHANGED, identity), directory)
-    return Examination(RootLook(healthy=True, reason=None, identity=identity), directory)
+    if known not in (None, found.identity) or seen not in (None, found):
+        return Examination(sick(Sickness.IDENTITY_CHANGED, found.identity), found)
+    return Examination(RootLook(healthy=True, reason=None, identity=found.identity), found)
 
 
 def sick(reason: Sickness, identity: RootIdentity | None = None) -> RootLook:

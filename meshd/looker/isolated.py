@@ -11,9 +11,9 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
 
-from meshd.core.model import FileIdentity, Observation, Outcome, Reason, Source
+from meshd.core.model import Observation, Outcome, Reason, Source
 from meshd.errors import MeshdError, StoppingError
-from meshd.looker.health import RootLook, Sickness, sick
+from meshd.looker.health import RootInRun, RootLook, Sickness, sick
 from meshd.looker.look import NoDescriptorsError
 from meshd.looker.messages import Check, Checked, EndWalk, Failed, Looks, NextBatch, StartWalk
 from meshd.looker.process import WorkerLateError, WorkerLostError, WorkerProcess
@@ -50,7 +50,7 @@ class IsolatedLooker:
         self._clock = clock
         self._numbers = numbers
         self._seconds = seconds
-        self._seen: FileIdentity | None = None
+        self._seen: RootInRun | None = None
         self._is_closed = False
         self._asking = Lock()
         self._walking = Lock()

@@ -1,6 +1,6 @@
 """The looker of a root on a local file system: it works in this process.
 
-Owns the node table of its root and the memory of which directory the root was in this run.
+Owns the node table of its root and the memory of what the root was in this run.
 Assumes that a call into the root returns; `isolated` is for roots where it may not. Promises
 that no descriptor outlives a call, so that the root can be unmounted, and that a root which
 is not the one checked before never makes a project absent.
@@ -12,12 +12,13 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from meshd.core.model import FileIdentity, Observation, Outcome, Reason, Source
+from meshd.core.model import Observation, Outcome, Reason, Source
 from meshd.looker.health import (
+    RootInRun,
     RootLook,
     Sickness,
-    directory_identity,
     examine,
+    identify,
     open_root,
     sickness_of,
 )
@@ -44,7 +45,7 @@ class LocalLooker:
 
     Attributes:
         root: as given.
-        seen: which directory the root was at its last healthy check in this run.
+        seen: what the root was at its last healthy check in this run.
         walk_stats: of the latest walk.
     """
 
@@ -53,7 +54,7 @@ class LocalLooker:
         self.walk_stats = WalkStats()
         self._clock = clock
         self._numbers = numbers
-        self.seen: FileIdentity | None = None
+        self.seen: RootInRun | None = None
         self._table = NodeTable()
         self._walking = Lock()
 
@@ -66,7 +67,7 @@ class LocalLooker:
         """
         examination = examine(self.root, known, None if known is None else self.seen)
         if examination.look.healthy:
-            self.seen = examination.directory
+            self.seen = examination.found
         return examination.look
 
     def walk(
@@ -114,7 +115,7 @@ class LocalLooker:
         """Look at projects under numbers taken by the caller; see `look`."""
         try:
             with open_root(self.root) as root:
-                is_ours = self.seen in (None, directory_identity(root))
+                is_ours = self.seen in (None, identify(root))
                 return [self._look_at(root, is_ours, one, source) for one in looks]
         except OSError as error:
             if sickness_of(error) is Sickness.NO_DESCRIPTORS:
@@ -150,7 +151,7 @@ class LocalLooker:
     def _expect_same(self, root: OpenRoot) -> None:
         """Raise unless the path still leads to the directory that was walked."""
         with open_root(self.root) as again:
-            if directory_identity(again) != directory_identity(root):
+            if identify(again) != identify(root):
                 raise RootLostError("the root became another directory while it was walked")
 
 

@@ -10,28 +10,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from meshd.core.model import FileIdentity, RootIdentity, Source
+    from meshd.core.model import RootIdentity, Source
     from meshd.core.scope import Scope
-    from meshd.looker.health import RootLook
+    from meshd.looker.health import RootInRun, RootLook
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """Check the root; answered by `Checked`.
 
-    `seen` is which directory it was earlier in this run: a worker may be new, the run is not.
+    `seen` is what it was earlier in this run: a worker may be new, the run is not.
     """
 
     known: RootIdentity | None
-    seen: FileIdentity | None
+    seen: RootInRun | None
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check said, and which directory the root is from now on."""
+    """What a check said, and what the root is from now on."""
 
     look: RootLook
-    seen: FileIdentity | None
+    seen: RootInRun | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Looks:
 
     looks: tuple[tuple[str, int], ...]
     source: Source
-    seen: FileIdentity | None
+    seen: RootInRun | None
 
 
 @dataclass(frozen=True, slots=True)
