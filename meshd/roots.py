@@ -72,6 +72,7 @@ class Roots:
     ) -> None:
         self._lock = Lock()
         self._make_looker = make_looker
+        self._isolated: frozenset[str] = frozenset()
         self.view = RootsView(Scope(roots=()), {}, {}, {})
         self.configure(scan)
         self.deny(denied)
@@ -81,8 +82,14 @@ class Roots:
         with self._lock:
             old = self.view
             roots = tuple(scan.roots)
+            kept = {
+                root: looker
+                for root, looker in old.lookers.items()
+                if root in roots and (root in scan.isolated) == (root in self._isolated)
+            }
+            self._isolated = frozenset(scan.isolated)
             lookers = {
-                root: old.lookers.get(root) or self._make_looker(root, root in scan.isolated)
+                root: kept.get(root) or self._make_looker(root, root in scan.isolated)
                 for root in roots
             }
             excludes = DEFAULT_EXCLUDES if scan.exclude_defaults else ()
@@ -98,7 +105,7 @@ class Roots:
                 states={root: state for root, state in old.states.items() if root in lookers},
             )
         for root, looker in old.lookers.items():
-            if root not in lookers:
+            if lookers.get(root) is not looker:
                 looker.close()
 
     def deny(self, paths: Iterable[str]) -> None:

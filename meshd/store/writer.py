@@ -44,6 +44,11 @@ class Writer:
         path: the database, already examined and migrated.
         committed: called in the writer's thread with the connection after a batch that wrote
             something, before its futures resolve; a mirror outside the database goes here.
+
+    Attributes:
+        commits: how many batches wrote something.
+        suspect: what made the database look damaged, None while it does not. Whether it is,
+            only an examination says.
     """
 
     def __init__(
@@ -55,7 +60,9 @@ class Writer:
         # Guards the order of "no more jobs" and the last job: none may slip in behind the end.
         self._lock = threading.Lock()
         self._closed = False
+        self._poisoned = False
         self.commits = 0
+        self.suspect: str | None = None
 
     def submit(self, operation: Callable[[apsw.Connection], Result]) -> Future[Result]:
         """Queue an operation; the future resolves after its commit.
@@ -83,6 +90,12 @@ class Writer:
         try:
             while (batch := self._next_batch()) is not None:
                 self._commit(connection, batch)
+                if self._poisoned:
+                    # After an I/O error the connection's idea of the file is not to be
+                    # trusted; a new one reads it again (fault 102).
+                    connection.close()
+                    connection = open_writing(self._path)
+                    self._poisoned = False
         finally:
             self.stop()
             self._refuse_the_rest()
@@ -121,6 +134,9 @@ class Writer:
                 hint="see that the disk is not full and the state directory is writable",
             )
             failure.__cause__ = error
+            self._poisoned = isinstance(error, apsw.IOError)
+            if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+                self.suspect = str(error)
             for job in batch:
                 job.future.set_exception(failure)
             return

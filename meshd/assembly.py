@@ -1,0 +1,118 @@
+"""The stations of the flow, joined: one place that knows how the parts fit.
+
+Owns the order in which the parts are built and nothing of what they do. No thread is
+started and nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from meshd.acts import OperatorActs
+from meshd.batch import Looking
+from meshd.committer import Committer
+from meshd.core.cadence import Cadence
+from meshd.core.coalescer import Coalescer
+from meshd.core.model import Source
+from meshd.course import SweepCourses
+from meshd.inbox import Inbox
+from meshd.looker import make_looker
+from meshd.reconciler import Reconciler
+from meshd.roots import Roots
+from meshd.signatures import Signatures
+from meshd.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from meshd.clock import Clock
+    from meshd.config.settings import Settings
+    from meshd.store.store import Store
+
+# Hints that may wait before a sweep does: four batches keep the reconciler busy.
+INBOX_CAPACITY: Final = 8_192
+# Paths of one root that wait before the question widens to the whole root.
+WIDEN_AT: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything between the files and the database."""
+
+    roots: Roots
+    inbox: Inbox
+    courses: SweepCourses
+    reconciler: Reconciler
+    sweeper: Sweeper
+
+    def configure(self, settings: Settings) -> None:
+        """Take a new configuration; applied between sweeps, and never drops a row."""
+        self.roots.configure(settings.scan)
+        self.courses.interval = settings.sweep.interval
+        self.courses.grace = settings.sweep.grace
+        self.reconciler.settle = settings.watch.settle
+        self.sweeper.cadence = Cadence(settings.sweep.interval, settings.sweep.full_every)
+
+
+def assemble(
+    settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger
+) -> Parts:
+    """Build the parts over an open store."""
+    with store.reading() as registry:
+        looks = itertools.count(registry.highest_look() + 1)
+        signatures = Signatures(registry.signatures())
+        denied = [denial.path for denial in registry.denials()]
+
+    def next_look() -> int:
+        # One C call: threads cannot take the same number.
+        return next(looks)
+
+    watch = settings.watch
+    inbox = Inbox(
+        clock, Coalescer(watch.settle, watch.settle_max, WIDEN_AT), capacity=INBOX_CAPACITY
+    )
+    roots = Roots(
+        settings.scan,
+        denied,
+        lambda root, isolated: make_looker(
+            root, isolated=isolated, clock=clock, numbers=next_look
+        ),
+    )
+    looking = Looking(clock, next_look)
+    committer = Committer(store, signatures, clock, log)
+    courses = SweepCourses(
+        roots,
+        store,
+        looking,
+        committer,
+        clock,
+        interval=settings.sweep.interval,
+        grace=settings.sweep.grace,
+    )
+    sweeper = Sweeper(
+        roots,
+        inbox,
+        store,
+        signatures,
+        clock,
+        Cadence(settings.sweep.interval, settings.sweep.full_every),
+        log,
+        random.random,
+    )
+    reconciler = Reconciler(
+        roots,
+        inbox,
+        store,
+        looking,
+        committer,
+        courses,
+        OperatorActs(roots, inbox, store, looking, committer, courses, clock),
+        clock,
+        log,
+        settle=watch.settle,
+        sweep_wanted=lambda: sweeper.request(Source.WATCH),
+    )
+    return Parts(roots, inbox, courses, reconciler, sweeper)

@@ -1,0 +1,350 @@
+"""The daemon: wiring, supervision, reload, and an ordered end.
+
+Owns the main thread. Assumes Linux. Promises: a signal, a reload or the end of an actor is
+answered at once; a refused configuration changes nothing; the first actor that ends stops
+all; a database that is lost or damaged under the running daemon is opened again as what it
+is, from the files, without the lock being let go.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import meshd
+from meshd.api.server import Server, bind_socket
+from meshd.assembly import Parts, assemble
+from meshd.banner import Banner
+from meshd.clock import Clock, SystemClock, timestamp
+from meshd.config import RESTART_KEYS, differences, socket_path, state_directory, watched_files
+from meshd.core.model import Source
+from meshd.core.scope import Scope
+from meshd.errors import ConfigError, MeshdError, StoreError
+from meshd.log import Log
+from meshd.looker.mounts import may_hang
+from meshd.opening import Opened, locked, open_store
+from meshd.sdnotify import Notifier
+from meshd.services import DaemonState, ReloadOutcome, Services
+from meshd.store import changelog
+from meshd.store.connection import was_moved
+from meshd.supervisor import Actor, Exit, Supervisor, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from meshd.config import Settings
+
+TICK: Final = 1.0
+"""Seconds between looks at the configuration files, the database file and the watchdog."""
+
+PRUNE_EVERY: Final = 3600.0
+SWITCH_INTERVAL: Final = 0.001
+"""Seconds after which a computing thread lets others run: the API breathes during a sweep."""
+
+STOP_ORDER: Final = ("meshd-sweep", "meshd-reconcile", "meshd-api", "meshd-writer")
+STOP_DEADLINE: Final = 5.0
+WRITER_DEADLINE: Final = 5.0
+
+
+def run(
+    settings: Settings,
+    reload: Callable[[], Settings],
+    *,
+    config_path: Path | None,
+    environ: Mapping[str, str],
+) -> int:
+    """Run until stopped and return the exit code.
+
+    Args:
+        settings: the configuration to start with.
+        reload: reads the configuration anew; raises ConfigError.
+        config_path: the file it was read from, watched for edits.
+        environ: the environment.
+
+    Raises:
+        MeshdError: the daemon could not start; the message says what to do.
+    """
+    state = state_directory(settings, environ)
+    _check_places(settings, state)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    clock = SystemClock()
+    log = Log(settings.log.level, settings.log.format, stream=sys.stderr, environ=environ)
+    notifier = Notifier(environ)
+    try:
+        with locked(state):
+            while True:
+                opened = open_store(state, clock)
+                _tell_opening(opened, log.logger)
+                daemon = Daemon(
+                    settings, reload, opened, log, clock, notifier, config_path, environ
+                )
+                code = daemon.serve()
+                if code is not None:
+                    return code
+                settings = daemon.settings
+    finally:
+        log.close()
+
+
+def _check_places(settings: Settings, state: Path) -> None:
+    """Refuse places that would make the daemon watch itself or lose its database.
+
+    Raises:
+        ConfigError: a root is `/`, the state directory is scanned, or it lies on a network
+            file system, where SQLite's locks do not hold (fault 121).
+    """
+    if not sys.platform.startswith("linux"):
+        raise ConfigError("meshd runs on Linux only")
+    scope = Scope(settings.scan.roots, max_depth=sys.maxsize)
+    if "/" in settings.scan.roots:
+        raise ConfigError("the root / would scan the whole machine", hint="name a directory")
+    resolved = os.path.realpath(state)
+    if scope.judge(resolved).refusal is None:
+        raise ConfigError(
+            f"store.directory: {resolved} lies in the scanned root {scope.owner(resolved)}",
+            hint="set store.directory outside the roots, or below a dot-directory",
+        )
+    if may_hang(resolved):
+        raise ConfigError(
+            f"store.directory: {resolved} is on a network file system",
+            hint="set store.directory to a directory on a local disk",
+        )
+
+
+def _tell_opening(opened: Opened, log: FilteringBoundLogger) -> None:
+    if opened.migrated:
+        log.info("database_migrated", path=str(opened.store.path), to=opened.migrated[-1])
+    if opened.rebuilt is not None:
+        log.error(
+            "database_rebuilt",
+            path=str(opened.store.path),
+            why=str(opened.rebuilt),
+            kept=[str(path) for path in opened.quarantined],
+            what_to_do="nothing: the first sweep fills it from the files",
+        )
+
+
+class Daemon:
+    """One life of the actors over one open store."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        opened: Opened,
+        log: Log,
+        clock: Clock,
+        notifier: Notifier,
+        config_path: Path | None,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.settings = settings
+        self._read_settings = reload
+        self._store = opened.store
+        self._log_outlet = log
+        self._log = log.logger
+        self._clock = clock
+        self._notifier = notifier
+        self._config_path = config_path
+        self._environ = environ
+        self._started_at = timestamp(clock.wall_ns())
+        self._parts: Parts = assemble(settings, self._store, clock, self._log)
+        self._supervisor = Supervisor(self._log, clock)
+        self._reloads: queue.SimpleQueue[Future[ReloadOutcome]] = queue.SimpleQueue()
+        self._generation = 1
+        self._refused: str | None = None
+        self._trouble: str | None = None
+        self._files = self._file_signatures()
+        self._next_prune = clock.monotonic()
+        self._announced = False
+
+    # what surfaces ask (any thread)
+
+    def state(self) -> DaemonState:
+        """Return what the daemon knows of itself now."""
+        last = self._parts.courses.last
+        return DaemonState(
+            ready=last is not None,
+            started_at=self._started_at,
+            last_sweep=last,
+            generation=self._generation,
+            last_reload_ok=self._refused is None,
+            last_reload_error=self._refused,
+            degraded=self._trouble,
+        )
+
+    def reload(self) -> Future[ReloadOutcome]:
+        """Ask the main thread for a reload."""
+        future: Future[ReloadOutcome] = Future()
+        self._reloads.put(future)
+        self._supervisor.wakeups.put(signal.SIGHUP)
+        return future
+
+    # the main thread
+
+    def serve(self) -> int | None:
+        """Run the actors; return the exit code, or None to open the store anew."""
+        path = socket_path(self.settings, self._environ)
+        socket = bind_socket(path, int(self.settings.api.socket_mode, 8))
+        services = Services(
+            self, self._store, self._parts.roots, self._parts.inbox,
+            self._parts.sweeper, self._clock,
+        )  # fmt: skip
+        server = Server(services, socket, path)
+        writer, reconciler = self._store.writer, self._parts.reconciler
+        sweeper = self._parts.sweeper
+        with signals(self._supervisor.wakeups):
+            self._supervisor.start(Actor("meshd-writer", writer.run, writer.stop))
+            self._supervisor.start(Actor("meshd-api", server.run, server.stop))
+            self._supervisor.start(Actor("meshd-reconcile", reconciler.run, reconciler.stop))
+            self._supervisor.start(Actor("meshd-sweep", sweeper.run, sweeper.stop))
+            banner = Banner(self.settings, self._store, path, self._environ)
+            banner.started()
+            self._log.info(
+                "started", version=meshd.__version__, roots=len(self.settings.scan.roots),
+                socket=str(path), epoch=self._store.epoch,
+            )  # fmt: skip
+            self._notifier.ready()
+            code = self._watch_over(banner)
+            self._stop()
+            return code
+
+    def _watch_over(self, banner: Banner) -> int | None:
+        while True:
+            wakeup = self._supervisor.wait(TICK)
+            if isinstance(wakeup, Exit):
+                why = "it ended" if wakeup.error is None else type(wakeup.error).__name__
+                self._log.error("actor_ended", actor=wakeup.actor, why=why)
+                return 1
+            if wakeup in (signal.SIGINT, signal.SIGTERM):
+                self._log.info("stopping", why=signal.Signals(wakeup).name)
+                return 0
+            if wakeup is signal.SIGHUP:
+                self._reload()
+            elif (files := self._file_signatures()) != self._files:
+                self._files = files
+                self._reload()
+            if not self._announced and self._parts.courses.last is not None:
+                self._announced = True
+                banner.swept(self._parts.courses.last)
+            if not self._tick():
+                return None
+
+    def _tick(self) -> bool:
+        """Do what time alone asks for; False when the store must be opened anew."""
+        store = self._store
+        try:
+            moved = store.writer.submit(was_moved).result(timeout=STOP_DEADLINE)
+            if store.writer.suspect is not None or moved:
+                self._log.error(
+                    "database_lost",
+                    path=str(store.path),
+                    why=store.writer.suspect or "the file was moved away",
+                )
+                return False
+            now = self._clock.monotonic()
+            if now >= self._next_prune:
+                self._next_prune = now + PRUNE_EVERY
+                keep_ns = int(self.settings.store.keep_changes * 1_000_000_000)
+                oldest = timestamp(max(self._clock.wall_ns() - keep_ns, 0))
+                store.writer.submit(lambda connection: changelog.prune(connection, oldest)).result(
+                    timeout=STOP_DEADLINE
+                )
+        except StoreError as error:
+            self._note_trouble(error.message)
+        except TimeoutError:
+            # The watchdog is not fed: a writer that hangs is for the service manager to end.
+            self._note_trouble("the writer does not answer")
+        else:
+            self._note_trouble(None)
+            self._notifier.watchdog()
+            self._notify_status()
+        return True
+
+    def _note_trouble(self, trouble: str | None) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble is None:
+                self._log.info("recovered")
+            else:
+                self._log.error("degraded", why=trouble)
+
+    def _notify_status(self) -> None:
+        with self._store.reading() as registry:
+            counts = registry.agents_per_root().values()
+        live, every = sum(one for one, _ in counts), sum(one for _, one in counts)
+        states = self._parts.roots.view.states.values()
+        self._notifier.status(
+            agents=live,
+            unreachable=every - live,
+            sick_roots=sum(not state.healthy for state in states),
+        )
+
+    def _reload(self) -> None:
+        """Take the configuration as it is now, and answer everybody who asked for it."""
+        waiting = []
+        while not self._reloads.empty():
+            waiting.append(self._reloads.get_nowait())
+        self._notifier.reloading()
+        self._files = self._file_signatures()
+        try:
+            outcome = self._take(self._read_settings())
+        except MeshdError as error:
+            self._refused = error.message
+            self._log.error("reload_refused", why=error.message, what_to_do=error.hint)
+            for future in waiting:
+                future.set_exception(error)
+        else:
+            self._refused = None
+            self._log.info(
+                "reloaded", generation=outcome.generation, changed=list(outcome.changed),
+                needs_restart=list(outcome.needs_restart),
+            )  # fmt: skip
+            for future in waiting:
+                future.set_result(outcome)
+        self._notifier.ready()
+
+    def _take(self, new: Settings) -> ReloadOutcome:
+        _check_places(new, self._store.path.parent)
+        changed = tuple(differences(self.settings, new))
+        self._log_outlet.change(new.log.level, new.log.format)
+        self._parts.configure(new)
+        self.settings = new
+        self._generation += 1
+        if any(key.startswith("scan.") for key in changed):
+            # What a root may hold or claim has changed, so every manifest is judged anew.
+            self._parts.sweeper.request(Source.SWEEP, full=True)
+        restart = tuple(key for key in changed if key in RESTART_KEYS)
+        return ReloadOutcome(self._generation, changed, restart)
+
+    def _file_signatures(self) -> list[tuple[str, int, int]]:
+        """Return how the configuration files look, to see an edit."""
+        signatures = []
+        for path in watched_files(self._config_path):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            signatures.append((str(path), status.st_mtime_ns, status.st_ino))
+        return signatures
+
+    def _stop(self) -> None:
+        self._notifier.stopping()
+        late = self._supervisor.stop(STOP_ORDER, deadline=STOP_DEADLINE)
+        while not self._reloads.empty():
+            self._reloads.get_nowait().cancel()
+        self._store.close_readers()
+        self._parts.roots.close()
+        if late:
+            # A thread stuck in the kernel cannot be joined; what is committed is on disk.
+            self._log.error("stopped_late", actors=late)
+            self._log_outlet.close()
+            os._exit(1)
+        self._log.info("stopped")
