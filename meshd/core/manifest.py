@@ -23,8 +23,6 @@ from meshd.errors import InvalidManifestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from meshd.core.model import Agent
-
 CAP_BYTES: Final = 64 * 1024
 """The largest manifest that is read: it bounds one parse to some 30 ms (fault 37)."""
 
@@ -114,37 +112,6 @@ def parse(data: bytes) -> Manifest:
         return _to_manifest(schema, document)
     # Raised outside the handler: the validator's error holds values of the file (R9).
     raise Rejected(Reason.BAD_SCHEMA, detail)
-
-
-def to_document(source: Manifest | Agent) -> dict[str, object]:
-    """Return a manifest, or a row, as HTTP answers show one; absent optional keys are left out."""
-    optional = {
-        "displayName": source.display_name,
-        "namespace": source.namespace,
-        "persona": source.persona,
-        "traits": source.traits,
-        "conventions": source.conventions,
-        "color": source.color,
-        "icon": source.icon,
-        "model": source.model,
-        "effort": source.effort,
-        "account": source.account,
-    }
-    return {
-        "id": source.id,
-        "name": source.name,
-        "description": source.description,
-        "runtime": source.runtime,
-        "capabilities": list(source.capabilities),
-        "behavior": dict(source.behavior),
-        "budget": dict(source.budget),
-        "registeredAt": source.registered_at,
-        "registeredBy": source.registered_by,
-        "personaEnabled": source.persona_enabled,
-        "isSystem": source.is_system,
-        "enabledToolGroups": dict(source.enabled_tool_groups),
-        "mcpServers": [dict(server) for server in source.mcp_servers],
-    } | {key: value for key, value in optional.items() if value is not None}
 
 
 def _to_manifest(schema: ManifestSchema, document: Mapping[str, object]) -> Manifest:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshd.core.manifest import MAX_NESTING, Manifest, Rejected, parse, to_document
+from meshd.core.document import to_document
+from meshd.core.manifest import MAX_NESTING, Manifest, Rejected, parse
 
 MINIMAL: dict[str, Any] = {
     "id": "01J9ZK3V5Q8W7X6Y5Z4A3B2C1D",
