@@ -46,6 +46,23 @@ def test_a_project_that_is_never_quiet_is_due_after_the_longest_wait() -> None:
     assert paths(waiting.take(2.0, EVERYTHING)[0]) == ["/code/a"]
 
 
+def test_a_time_that_has_come_is_not_put_off() -> None:
+    waiting = coalescer()
+    waiting.add("/code/a", ROOT, Source.WATCH, 1.0, settled=False)
+    waiting.add("/code/a", ROOT, Source.WATCH, 1.0 + QUIET, settled=False)
+
+    assert paths(waiting.take(1.0 + QUIET, EVERYTHING)[0]) == ["/code/a"]
+
+
+def test_a_storm_on_one_project_is_kept_once() -> None:
+    waiting = coalescer()
+    for tick in range(1_000):
+        waiting.add("/code/a", ROOT, Source.WATCH, tick / 1_000, settled=False)
+        waiting.next_due()
+
+    assert len(waiting._by_time) == 1
+
+
 def test_a_settled_project_is_due_at_once_and_stays_due() -> None:
     waiting = coalescer()
     waiting.add("/code/a", ROOT, Source.WATCH, 10.0, settled=False)
@@ -108,6 +125,23 @@ def test_events_count_anew_once_the_widened_root_is_handed_out() -> None:
     assert ((Hint("/code/a", Source.WATCH),), ()) == waiting.take(1.0, EVERYTHING)
 
 
+def test_a_project_that_comes_back_after_widening_has_its_own_time() -> None:
+    """What the queues still hold of its first life neither hurries nor loses the second."""
+    waiting = coalescer()
+    waiting.add("/code/caller", ROOT, Source.API, 1.0, settled=True)
+    waiting.add("/code/was-settled", ROOT, Source.WATCH, 1.0, settled=True)
+    waiting.add("/code/was-settling", ROOT, Source.WATCH, 1.0, settled=False)
+    waiting.widen(ROOT)
+    assert paths(waiting.take(1.0, 1)[0]) == ["/code/caller"]
+
+    waiting.add("/code/was-settled", ROOT, Source.WATCH, 1.1, settled=False)
+    waiting.add("/code/was-settling", ROOT, Source.WATCH, 1.1, settled=False)
+
+    assert waiting.take(1.25, EVERYTHING) == ((), ())
+    expected = ["/code/was-settled", "/code/was-settling"]
+    assert expected == paths(waiting.take(1.35, EVERYTHING)[0])
+
+
 def test_taken_projects_count_no_more() -> None:
     waiting = coalescer()
     for number in range(10 * MOST):
@@ -161,7 +195,7 @@ def _seconds(projects: int) -> float:
     waiting = Coalescer(QUIET, LONGEST, 2 * projects)
     began = time.perf_counter()
     for number in range(projects):
-        waiting.add(f"/code/{number}", ROOT, Source.WATCH, 0.0, settled=number % 2 == 0)
+        waiting.add(f"/code/{number}", ROOT, Source.WATCH, 0.0, settled=number % 2 == 1)
         waiting.add("/code/0", ROOT, Source.WATCH, 0.0, settled=False)
         waiting.next_due()
     taken = 0

@@ -20,6 +20,7 @@ SAFE = re.compile(r"[a-z0-9]([a-z0-9-]{0,64}[a-z0-9])?")
         pytest.param("tools", "/code/web/site", "tools", id="the manifest's comes first"),
         pytest.param("My Tools", "/code/web/site", "my-tools", id="normalised"),
         pytest.param("Café", "/code/web/site", "cafe", id="accents are dropped"),
+        pytest.param("a" * 63 + " b", "/code/a", "a" * 63, id="cut without a hyphen at its end"),
         pytest.param("!!!", "/code/web/site", "web", id="nothing to keep: the place"),
         pytest.param("", "/code/web/site", "web", id="empty: the place"),
         pytest.param(None, "/code/web/site", "web", id="the first segment below the root"),
