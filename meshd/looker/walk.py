@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from meshd.core.scope import is_within
 from meshd.errors import MeshdError
+from meshd.looker.foothold import NEAR_CHARACTERS, Foothold
 from meshd.looker.look import NoDescriptorsError, OpenRoot, below, errno_word, signature_of
 from meshd.looker.nodes import Dork
 from meshd.looker.syscalls import NO_DESCRIPTORS_ERRNOS, closing, open_directory
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 DIRECTORIES_PER_BATCH: Final = 512
 """A batch ends after so many directories, found or not, so that a walk can be stopped, and one
 that makes progress can be told from one that hangs."""
-
-_NEAR_CHARACTERS: Final = 512
-"""Paths up to here go to the kernel as they are: at four bytes a character, half of PATH_MAX."""
 
 _VANISHED_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -102,7 +100,7 @@ class Walk:
         self._full = full
         self._clock = clock
         self._above: list[Node] = []
-        self._foothold = _Foothold(root.descriptor)
+        self._foothold = Foothold(root.descriptor)
         self._prefix = root.path.rstrip("/") + "/"
         self._barriers = frozenset(
             below(root.path, path)
@@ -235,44 +233,13 @@ class Walk:
         return Sighting(self._absolute(relative), signature)
 
     def _stat(self, relative: str) -> os.stat_result:
-        if len(relative) <= _NEAR_CHARACTERS:
+        if len(relative) <= NEAR_CHARACTERS:
             return os.stat(relative, dir_fd=self._root.descriptor, follow_symlinks=False)
         start, path = self._foothold.reach(relative)
         return os.stat(path, dir_fd=start, follow_symlinks=False)
 
     def _absolute(self, relative: str) -> str:
         return self._prefix + relative if relative else self._root.path
-
-
-class _Foothold:
-    """A directory deep in the root that is kept open, so that no path grows too long."""
-
-    def __init__(self, root_fd: int) -> None:
-        self._root_fd = root_fd
-        self._descriptor: int | None = None
-        self._prefix = ""
-
-    def reach(self, relative: str) -> tuple[int, str]:
-        """Return a descriptor and a short path from it that together mean `relative`.
-
-        Raises:
-            OSError: the directory above cannot be opened.
-        """
-        if len(relative) <= _NEAR_CHARACTERS:
-            return self._root_fd, relative
-        is_near = len(relative) - len(self._prefix) <= _NEAR_CHARACTERS
-        if self._descriptor is None or not is_near or not relative.startswith(self._prefix):
-            self.close()
-            above = relative[: -_NEAR_CHARACTERS // 2].rpartition("/")[0]
-            self._descriptor = open_directory(self._root_fd, above, flags=os.O_PATH)
-            self._prefix = above + "/"
-        return self._descriptor, relative[len(self._prefix) :]
-
-    def close(self) -> None:
-        """Let go of the directory."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

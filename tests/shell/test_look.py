@@ -319,6 +319,17 @@ def test_a_project_on_an_unmounted_submount_shows_the_filesystem_of_its_ancestor
     assert after.filesystem == look_at(root, root).filesystem != before.filesystem
 
 
+@needs_root
+def test_a_project_missing_from_a_mounted_submount_shows_the_filesystem_of_the_mount(
+    root: Path, mounted: Callable[..., None]
+) -> None:
+    volume = root / "volume"
+    volume.mkdir()
+    mounted("-t", "tmpfs", "tmpfs", volume)
+    seen = look_at(root, volume / "group" / "project")
+    assert seen.filesystem == look_at(root, volume).filesystem != look_at(root, root).filesystem
+
+
 # --- changed while it was looked at (faults 14, 20, 51) ---------------------------------------
 
 
@@ -347,6 +358,7 @@ def test_a_file_swapped_between_stat_and_open_is_not_judged(
         return judge(status, owner)
 
     monkeypatch.setattr(look_module, "_refusal", judge_then_change)
+    monkeypatch.setattr(look_module, "_read_bounded", lambda _: pytest.fail("it was read"))
     assert verdict(root, project) == (Outcome.UNKNOWN, Reason.CHANGED_WHILE_READ)
 
 

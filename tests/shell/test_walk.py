@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -411,15 +412,38 @@ def test_a_directory_whose_listing_fails_is_said_and_listed_again(
 
 def test_running_out_of_descriptors_ends_the_walk(root: Path) -> None:
     """Fault 80: not one directory may look empty."""
-    make_project(root / "project")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for number in range(DIRECTORIES_PER_BATCH + 5):
+        (root / f"{number:04}").mkdir()
     batches = looker_of(root).walk(scope_of(root), full=False, stop=lambda: False)
+    next(batches)
+    with no_descriptors(), pytest.raises(NoDescriptorsError):
+        next(batches)
+
+
+def test_running_out_of_descriptors_before_the_walk_is_no_lost_root(root: Path) -> None:
+    with no_descriptors(), pytest.raises(NoDescriptorsError):
+        walk(looker_of(root))
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        with pytest.raises(NoDescriptorsError):
-            next(batches)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_root_whose_own_listing_fails_is_lost(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    monkeypatch.setattr(Walk, "_take", fail)
+    with pytest.raises(RootLostError, match="EIO"):
+        walk(looker_of(root))
 
 
 def test_a_root_that_is_missing_is_lost(root: Path) -> None:
@@ -446,7 +470,7 @@ def test_no_walk_leaves_a_descriptor_open_even_when_abandoned(deep_root: Path) -
     walk(looker, scope)
     batches = looker.walk(scope, full=True, stop=lambda: False)
     next(iter(batches))
-    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    batches.close()
     assert sorted(path.name for path in Path("/proc/self/fd").iterdir()) == before
     assert len(walk(looker, scope)) == 1
 

@@ -219,7 +219,7 @@ def test_a_request_too_big_for_a_stopped_worker_is_late_as_well(
 ) -> None:
     looker.check(None)
     signal_worker(looker, signal.SIGSTOP)
-    paths = [str(root) + ("/" + "x" * 200) * 50] * 64
+    paths = [str(root / str(number)) + ("/" + "x" * 200) * 50 for number in range(64)]
     seen = looker.look(paths, Source.SWEEP)
     assert {one.reason for one in seen} == {Reason.TIMED_OUT}
 
