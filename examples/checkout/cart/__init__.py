@@ -1,0 +1,1 @@
+"""The cart of the checkout service."""
