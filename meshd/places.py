@@ -40,8 +40,13 @@ def expand(text: str, base: Path, environ: Mapping[str, str]) -> Path:
 
 def find_config(environ: Mapping[str, str]) -> Path | None:
     """Return the first configuration file that exists: the user's, then the system's."""
-    user = _user_directory(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
-    return next((path for path in (user, SYSTEM_CONFIG) if path.is_file()), None)
+    places = (user_config(environ), SYSTEM_CONFIG)
+    return next((path for path in places if path.is_file()), None)
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """Return where the user's configuration belongs; it need not exist."""
+    return _user_directory(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
 def watched_files(config: Path | None) -> list[Path]:

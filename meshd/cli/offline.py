@@ -1,0 +1,100 @@
+"""Answers from the database, while no daemon runs.
+
+Owns the read-only look at a state directory that nobody may be tending. Assumes a database
+file. Promises the same documents as the daemon's, `ready` false; nothing is written, created,
+migrated or repaired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import apsw
+
+from meshd import answers
+from meshd.clock import SystemClock
+from meshd.core.model import ClaimOutcome
+from meshd.errors import ForeignDatabaseError, NewerDatabaseError, StoreError
+from meshd.store.connection import open_reading
+from meshd.store.migrations import APPLICATION_ID, migrations, version
+from meshd.store.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from meshd.client import Document
+
+
+class DatabaseReader:
+    """What `Client` answers, from the database."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._now_ns = SystemClock().wall_ns()
+
+    def registry(self) -> Document:
+        """Return every row."""
+        return answers.registry_document(self._registry, self._now_ns)
+
+    def status(self) -> Document:
+        """Return how the mesh was when the daemon stopped."""
+        return answers.status_document(self._registry, self._now_ns)
+
+    def unreachable(self, before: str | None = None) -> Document:
+        """Return unreachable rows; `before` is a time, RFC 3339."""
+        moment = None if before is None else answers.instant(before)
+        return answers.unreachable_document(self._registry, self._now_ns, moment)
+
+    def claims(self, outcome: str | None = None) -> Document:
+        """Return what every manifest path said last, or those judged so."""
+        chosen = None if outcome is None else ClaimOutcome(outcome)
+        return answers.claims_document(self._registry, chosen)
+
+    def roots(self) -> Document:
+        """Return the roots as they were last known."""
+        return answers.roots_document(self._registry)
+
+    def denied(self) -> Document:
+        """Return the denied paths."""
+        return answers.denied_document(self._registry)
+
+    def events(self, since: int = 0, limit: int = 1000) -> Document:
+        """Return the change log after `since`."""
+        return answers.events_document(self._registry, since, limit)
+
+
+@contextlib.contextmanager
+def open_database(path: Path) -> Iterator[DatabaseReader]:
+    """Lend a reader of a database for the length of a block.
+
+    Raises:
+        ForeignDatabaseError: the file is another program's.
+        NewerDatabaseError: a newer meshd wrote it.
+        StoreError: it cannot be read, or has not been brought to this meshd's schema.
+    """
+    connection = open_reading(path)
+    try:
+        _require_ours(connection, path)
+        yield DatabaseReader(Registry(connection))
+    except apsw.Error as error:
+        raise StoreError(f"cannot read {path}: {error}", hint="see meshd db check") from error
+    finally:
+        connection.close()
+
+
+def _require_ours(connection: apsw.Connection, path: Path) -> None:
+    if int(connection.pragma("application_id")) != APPLICATION_ID:
+        raise ForeignDatabaseError(f"{path} is not a database of meshd")
+    present, known = version(connection), len(migrations())
+    if present > known:
+        raise NewerDatabaseError(
+            f"{path} has schema {present}, this meshd knows {known}",
+            hint="use the meshd that wrote it, or a newer one",
+        )
+    if present < known:
+        raise StoreError(
+            f"{path} has schema {present}, this meshd reads {known}",
+            hint="start meshd once to bring it up to date: meshd run",
+        )
