@@ -2,8 +2,8 @@
 
 Owns the lock, the decision what to do with the database that was found, and the mirror of
 the policy. Promises: a damaged or lost database is rebuilt with its denials, rules and
-incumbents from `policy.json`, under a new epoch; a foreign or newer one is refused; nothing
-is deleted.
+incumbents from `policy.json`, under a new epoch, also when the process dies half-way; a foreign
+or newer one is refused; a damaged one is kept beside the new one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import apsw
+
 from meshd.clock import timestamp
-from meshd.errors import AlreadyRunningError, DamagedDatabaseError
+from meshd.errors import AlreadyRunningError, DamagedDatabaseError, StoreError
 from meshd.policy import Policy, PolicyFile
 from meshd.store import apply
 from meshd.store.connection import SIDE_FILES, Condition, examine, open_writing, quarantine
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import apsw
-
     from meshd.clock import Clock
+    from meshd.store.migrations import Migration
 
 DATABASE = "meshd.db"
 POLICY = "policy.json"
@@ -90,6 +91,7 @@ def open_store(directory: Path, clock: Clock) -> Opened:
         ForeignDatabaseError: the file is another program's.
         NewerDatabaseError: a newer meshd wrote it.
         DamagedDatabaseError: it must be rebuilt and `policy.json` cannot be understood.
+        StoreError: the state directory cannot be read or written.
     """
     path = directory / DATABASE
     file = PolicyFile(directory / POLICY)
@@ -102,16 +104,15 @@ def open_store(directory: Path, clock: Clock) -> Opened:
     rebuild = condition in (Condition.LOST, Condition.DAMAGED)
     if rebuild and unreadable is not None:
         raise unreadable
-    moved = quarantine(path, _stamp(clock)) if rebuild or _has_leftovers(path) else []
-    at = timestamp(clock.wall_ns())
-    path.touch(mode=0o600)
-    connection = open_writing(path)
     try:
-        applied = migrate(connection, at)
-        epoch = _settle_epoch(connection, policy if rebuild else None)
-        mirror(connection, file, epoch)
-    finally:
-        connection.close()
+        moved = quarantine(path, _stamp(clock)) if rebuild or _has_leftovers(path) else []
+        path.touch(mode=0o600)
+        applied, epoch = _prepare(path, file, policy, timestamp(clock.wall_ns()))
+    except (apsw.Error, OSError) as error:
+        raise StoreError(
+            f"cannot prepare {path}: {error}",
+            hint="see that the disk is not full and the state directory is writable",
+        ) from error
     store = Store(path, epoch, lambda writing: mirror(writing, file, epoch))
     return Opened(
         store,
@@ -121,8 +122,26 @@ def open_store(directory: Path, clock: Clock) -> Opened:
     )
 
 
+def _prepare(
+    path: Path, file: PolicyFile, policy: Policy | None, at: str
+) -> tuple[list[Migration], str]:
+    """Bring the database and its mirror up to date; return the migrations applied and the epoch."""
+    connection = open_writing(path)
+    try:
+        applied = migrate(connection, at)
+        epoch = _settle_epoch(connection, policy)
+        mirror(connection, file, epoch)
+    finally:
+        connection.close()
+    return applied, epoch
+
+
 def mirror(connection: apsw.Connection, file: PolicyFile, epoch: str) -> None:
-    """Bring `policy.json` in step with the committed database."""
+    """Bring `policy.json` in step with the database as this connection sees it.
+
+    The writer asks for it before it commits. After a commit that failed or was cut short the
+    file is ahead of the database, until the next commit or start.
+    """
     registry = Registry(connection)
     file.save(
         Policy(
@@ -139,14 +158,17 @@ def _stamp(clock: Clock) -> str:
 
 
 def _has_leftovers(path: Path) -> bool:
-    """Whether side files lie there without their database: they must not be replayed into a new one."""
+    """Whether side files lie there without their database: a new one must not replay them."""
     return not path.exists() and any(
         path.with_name(path.name + suffix).exists() for suffix in SIDE_FILES
     )
 
 
 def _settle_epoch(connection: apsw.Connection, inherited: Policy | None) -> str:
-    """Return the database's epoch, beginning one, and a policy inherited, where it has none."""
+    """Return the database's epoch; one without begins it with the policy that was mirrored.
+
+    The epoch commits with what is inherited, so a rebuild that died in between inherits too.
+    """
     epoch = Registry(connection).meta("epoch")
     if epoch:
         return epoch
@@ -163,7 +185,7 @@ def _inherit(connection: apsw.Connection, policy: Policy) -> None:
         apply.add_denial(connection, denial)
     connection.executemany(
         "INSERT INTO rules (source_namespace, target_namespace, action, created_at)"
-        " VALUES (?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         policy.rules,
     )
     connection.executemany(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from meshd.core.model import Denial
-from meshd.errors import DamagedDatabaseError
+from meshd.errors import DamagedDatabaseError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,13 +51,19 @@ class PolicyFile:
 
         Raises:
             DamagedDatabaseError: it exists and cannot be understood.
+            StoreError: it cannot be read, which says nothing of what is in it.
         """
         try:
             text = self.path.read_text("ascii")
             policy = _from_document(json.loads(text))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise StoreError(
+                f"cannot read {self.path}: {error.strerror}",
+                hint="see that it is a file and that meshd may read it",
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedDatabaseError(
                 f"{self.path} cannot be understood",
                 hint="put back a copy of it, or delete it to give up its denials and rules",
@@ -66,7 +72,11 @@ class PolicyFile:
         return policy
 
     def save(self, policy: Policy) -> bool:
-        """Replace the file when the policy differs from it; return whether it did."""
+        """Replace the file when the policy differs from it; return whether it did.
+
+        Raises:
+            OSError: it could not be made durable; the file may be the old one or the new one.
+        """
         text = json.dumps(_to_document(policy), indent=1, sort_keys=True) + "\n"
         if text == self._written:
             return False
@@ -110,17 +120,48 @@ def _to_document(policy: Policy) -> dict[str, Any]:
 
 
 def _from_document(document: dict[str, Any]) -> Policy:
+    """Build a policy from JSON, so strictly that a rebuild never fails on what it is given."""
     if document["version"] != VERSION:
         raise ValueError("a version this meshd does not know")
     return Policy(
-        epoch=str(document["epoch"]),
+        epoch=_text(document["epoch"]),
         denials=tuple(
-            Denial(one["path"], one["reason"], one["denier"], one["createdAt"])
+            Denial(
+                _path(one["path"]),
+                None if one["reason"] is None else _text(one["reason"]),
+                _text(one["denier"]),
+                _text(one["createdAt"]),
+            )
             for one in document["denied"]
         ),
         rules=tuple(
-            (one["source"], one["target"], one["action"], one["createdAt"])
+            (
+                _text(one["source"]),
+                _text(one["target"]),
+                _action(one["action"]),
+                _text(one["createdAt"]),
+            )
             for one in document["rules"]
         ),
-        incumbents={str(key): str(value) for key, value in document["incumbents"].items()},
+        incumbents={key: _path(value) for key, value in document["incumbents"].items()},
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    value.encode()  # the database takes no lone surrogates: ValueError
+    return value
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a path")
+    os.fsencode(value)  # surrogates stand for bytes that are not UTF-8, and for nothing else
+    return value
+
+
+def _action(value: object) -> str:
+    if value not in ("allow", "deny"):
+        raise ValueError("not an action")
+    return _text(value)

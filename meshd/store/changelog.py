@@ -1,7 +1,7 @@
 """The change log: audit trail, event feed and outbox in one table.
 
 Owns the numbering. Promises: `seq` only grows, also over a restart; an entry commits with
-the rows it tells of or not at all; what is pruned was older than asked.
+the rows it tells of or not at all; what is kept has no gaps, whatever the wall clock did.
 """
 
 from __future__ import annotations
@@ -87,6 +87,15 @@ def bounds(connection: apsw.Connection) -> tuple[int, int]:
 
 
 def prune(connection: apsw.Connection, before: str) -> int:
-    """Delete entries written before a wall-clock time; return how many."""
-    connection.execute("DELETE FROM changes WHERE at < ?", (before,))
+    """Delete the oldest entries up to the first not written before a time; return how many.
+
+    A wall clock that stepped stamps entries out of order. The log is cut at its end only: a
+    hole in it would be a loss that a reader of the feed cannot see.
+    """
+    connection.execute(
+        "DELETE FROM changes WHERE seq < coalesce("
+        "(SELECT seq FROM changes WHERE at >= ? ORDER BY seq LIMIT 1),"
+        " (SELECT max(seq) + 1 FROM changes))",
+        (before,),
+    )
     return connection.changes()

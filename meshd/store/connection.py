@@ -2,8 +2,8 @@
 
 Owns every SQLite connection's settings, and the examination that tells ours from foreign,
 newer, damaged, emptied and lost databases before anything is written. Assumes the caller
-holds the lock of the state directory when it opens for writing. Promises: no file is ever
-deleted; a damaged one is renamed and kept.
+holds the lock of the state directory when it opens for writing. Promises: a damaged file is
+renamed and kept, the newest three of them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ BUSY_TIMEOUT_MS = 5000
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 QUARANTINED_KEPT = 3
 SIDE_FILES = ("", "-wal", "-shm")
+# What SQLite raises for a file that is not as it was written: a header that is none, a page
+# that is malformed, and (as a plain error) a header with a file format that does not exist;
+# Python, for text that is not UTF-8. An I/O error is not among them: the disk could not be
+# read, and a full one could not take the -shm file.
+_DAMAGE = (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, UnicodeDecodeError)
 
 
 class Condition(StrEnum):
@@ -37,13 +42,22 @@ class Condition(StrEnum):
 
 
 def open_writing(path: Path) -> apsw.Connection:
-    """Open (or create) the database for its one writer: WAL, every commit on disk (R1, R6)."""
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-    connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
-    connection.pragma("foreign_keys", value=True)
-    connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+    """Open the database for its one writer: WAL, every commit on disk (R1, R6).
+
+    The file must exist, be it empty: one that vanished is never replaced by an empty one.
+
+    Raises:
+        StoreError: it is missing, cannot be opened or cannot be written.
+    """
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.pragma("foreign_keys", value=True)
+        connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+    except apsw.Error as error:
+        raise _unusable(path, error) from error
     return connection
 
 
@@ -72,27 +86,26 @@ def examine(path: Path, *, expected: bool) -> Condition:
     Raises:
         ForeignDatabaseError: another program's database, or a file we never wrote.
         NewerDatabaseError: a newer meshd's.
+        StoreError: it cannot be read, which says nothing of what is in it.
     """
     absent = Condition.LOST if expected else Condition.FRESH
-    if not path.exists() or path.stat().st_size == 0:
-        return absent
     try:
-        condition = _look_inside(path, absent)
-    except apsw.NotADBError:
-        if expected:
-            return Condition.DAMAGED
-        raise _foreign(path) from None
-    except (apsw.CorruptError, apsw.IOError):
-        # One such error can be a passing read fault: only a second look condemns (fault 104).
-        try:
-            condition = _look_inside(path, absent)
-        except (apsw.CorruptError, apsw.IOError, apsw.NotADBError):
-            return Condition.DAMAGED
-    except apsw.Error as error:
-        raise StoreError(
-            f"cannot open {path}: {error}", hint="see that its directory is readable and writable"
-        ) from error
-    return condition
+        if not path.exists() or path.stat().st_size == 0:
+            return absent
+        return _look_inside(path, absent)
+    except _DAMAGE as error:
+        first = error
+    except (apsw.Error, OSError) as error:
+        raise _unusable(path, error) from error
+    # One such error can be a passing read fault: only a second look condemns (fault 104).
+    try:
+        return _look_inside(path, absent)
+    except _DAMAGE as error:
+        if isinstance(error, apsw.NotADBError) and not expected:
+            raise _foreign(path) from first
+        return Condition.DAMAGED
+    except (apsw.Error, OSError) as error:
+        raise _unusable(path, error) from error
 
 
 def _look_inside(path: Path, absent: Condition) -> Condition:
@@ -111,11 +124,30 @@ def _look_inside(path: Path, absent: Condition) -> Condition:
                 hint="start the newer meshd that wrote it, or move the file away to rebuild it",
             )
         sound = connection.execute("PRAGMA quick_check(1)").get == "ok"
+        for table in ("agents", "claims", "denials", "roots", "rules"):
+            _read_through(connection, table)
     finally:
         connection.close()
     if not sound:
         raise apsw.CorruptError("quick_check found damage")
     return Condition.OURS
+
+
+def _read_through(connection: apsw.Connection, table: str) -> None:
+    """Read a table's rows, because quick_check passes a flipped bit in a text (fault 108).
+
+    Raises:
+        UnicodeDecodeError: such a bit makes the row, and every answer with it, unreadable.
+    """
+    if connection.table_exists("main", table):
+        for _ in connection.execute(f"SELECT * FROM {table}"):
+            pass
+
+
+def _unusable(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"cannot open {path}: {error}", hint="see that its directory is readable and writable"
+    )
 
 
 def _foreign(path: Path) -> ForeignDatabaseError:
@@ -128,25 +160,37 @@ def _foreign(path: Path) -> ForeignDatabaseError:
 def quarantine(path: Path, stamp: str) -> list[Path]:
     """Rename a database and its side files to `NAME.corrupt-STAMP…` and return the new names.
 
-    The newest three are kept, so that a crash loop cannot fill the disk.
+    These and the newest two from before are kept, so that a crash loop cannot fill the disk.
+    Stamps come from a clock that may step back or stand still: a name that is taken is never
+    written over, and what was just renamed is never the oldest.
     """
+    before = _quarantined(path)
+    base = f"{path.name}.corrupt-{stamp}"
+    number = 1
+    name = base
+    while name in before:
+        number += 1
+        name = f"{base}.{number}"
     moved = []
     for suffix in SIDE_FILES:
         source = path.with_name(path.name + suffix)
         if source.exists():
-            target = path.with_name(f"{path.name}.corrupt-{stamp}{suffix}")
-            source.rename(target)
-            moved.append(target)
-    stamps = sorted(
+            moved.append(source.rename(path.with_name(name + suffix)))
+    if moved:
+        for old in before[: max(0, len(before) - (QUARANTINED_KEPT - 1))]:
+            for suffix in SIDE_FILES:
+                path.with_name(old + suffix).unlink(missing_ok=True)
+    return moved
+
+
+def _quarantined(path: Path) -> list[str]:
+    """Return the names that quarantined databases have, by their stamps."""
+    return sorted(
         {
-            name.name.removesuffix("-wal").removesuffix("-shm")
-            for name in path.parent.glob(f"{path.name}.corrupt-*")
+            file.name.removesuffix("-wal").removesuffix("-shm")
+            for file in path.parent.glob(f"{path.name}.corrupt-*")
         }
     )
-    for old in stamps[:-QUARANTINED_KEPT]:
-        for suffix in SIDE_FILES:
-            path.with_name(old + suffix).unlink(missing_ok=True)
-    return moved
 
 
 def was_moved(connection: apsw.Connection) -> bool:

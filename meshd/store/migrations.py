@@ -41,7 +41,7 @@ def migrations() -> tuple[Migration, ...]:
         if match:
             found.append(Migration(int(match[1]), match[2], file.read_text("utf-8")))
     found.sort(key=lambda migration: migration.number)
-    assert [step.number for step in found] == list(range(1, len(found) + 1)), "bug: gap"
+    assert [step.number for step in found] == list(range(1, len(found) + 1)), "bug: a gap"
     return tuple(found)
 
 
@@ -69,7 +69,8 @@ def migrate(connection: apsw.Connection, at: str, *, upto: int | None = None) ->
             f"the database has schema {present}, this meshd knows {len(known)}",
             hint="start the meshd that wrote it, or a newer one",
         )
-    applied = [step for step in known if present < step.number <= (upto or len(known))]
+    last = len(known) if upto is None else upto
+    applied = [step for step in known if present < step.number <= last]
     for step in applied:
         with transaction(connection):
             connection.execute(step.sql)

@@ -19,6 +19,7 @@ from meshd.store.rows import (
     ROOT_COLUMNS,
     agent_from_row,
     claim_from_row,
+    read_outcome,
     read_signature,
     root_from_row,
 )
@@ -116,7 +117,7 @@ class Registry:
         return [
             Record(
                 agent_from_row(row[:-4]),
-                None if row[-4] is None else ClaimOutcome(row[-4]),
+                None if row[-4] is None else read_outcome(row[-4]),
                 row[-3],
                 bool(row[-2]),
                 row[-1],
@@ -142,7 +143,9 @@ class Registry:
 
     def paths_within(self, directory: str) -> list[str]:
         """Return the paths at or below `directory` that a row or a claim names."""
-        exact, low, high = (os.fsencode(directory.rstrip("/") + end) for end in ("", "/", _BELOW))
+        base = directory.rstrip("/")
+        exact = os.fsencode(base or "/")
+        low, high = os.fsencode(base + "/"), os.fsencode(base + _BELOW)
         rows = self._rows(
             "SELECT project_path FROM agents WHERE project_path = ?1"
             " OR (project_path > ?2 AND project_path < ?3)"
@@ -181,10 +184,11 @@ class Registry:
 
     def claims(self, outcome: ClaimOutcome | None = None) -> list[Claim]:
         """Return every claim, or those judged so, by path."""
-        rows = self._rows(
-            f"SELECT {CLAIM_COLUMNS} FROM claims WHERE ?1 IS NULL OR outcome = ?1 ORDER BY path",
-            (None if outcome is None else str(outcome),),
-        )
+        sql = f"SELECT {CLAIM_COLUMNS} FROM claims"
+        if outcome is None:
+            rows = self._rows(f"{sql} ORDER BY path")
+        else:
+            rows = self._rows(f"{sql} WHERE outcome = ? ORDER BY path", (str(outcome),))
         return [claim_from_row(row) for row in rows]
 
     def claim_counts(self) -> dict[str, int]:

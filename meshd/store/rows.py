@@ -3,6 +3,8 @@
 Owns the one table that says which column holds which field of an agent and how it is
 written; reading, writing and comparing rows all follow it, so a field cannot be forgotten
 in one of them. Paths are bytes in the database and `str` with surrogates above it.
+Promises: a row can always be read. What a column holds and should not is damage that no check
+of SQLite's sees (fault 55): it reads as what is safe, and a look sets it right.
 """
 
 from __future__ import annotations
@@ -53,17 +55,27 @@ class Column:
     read: Callable[[Any], Any] = _same
 
 
-def _json_column(field: str, read: Callable[[str], Any] = json.loads) -> Column:
+def _read_mapping(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value
+
+
+def _read_tuple(text: str) -> tuple[Any, ...]:
+    value = json.loads(text)
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return tuple(value)
+
+
+def _json_column(field: str, read: Callable[[str], Any] = _read_mapping) -> Column:
     return Column(f"{field}_json", field, _optional(to_json), _optional(read))
 
 
 def _read_status(text: str) -> Status:
     # `inactive` was a status in old databases; it means active.
     return Status.UNREACHABLE if text == "unreachable" else Status.ACTIVE
-
-
-def _read_tuple(text: str) -> tuple[Any, ...]:
-    return tuple(json.loads(text))
 
 
 _SPECIAL = {
@@ -87,9 +99,7 @@ _SPECIAL = {
     "enabled_tool_groups": _json_column("enabled_tool_groups"),
 }  # fmt: skip
 
-COLUMNS = tuple(
-    _SPECIAL.get(field.name, Column(field.name, field.name)) for field in fields(Agent)
-)
+COLUMNS = tuple(_SPECIAL.get(field.name, Column(field.name, field.name)) for field in fields(Agent))
 AGENT_COLUMNS = ", ".join(column.name for column in COLUMNS)
 
 
@@ -103,8 +113,8 @@ _DEFAULTS: dict[str, Any] = {
 def agent_from_row(row: Sequence[Any]) -> Agent:
     """Build an agent from a row read as `AGENT_COLUMNS`.
 
-    A column that cannot be read is damage that no check of SQLite's sees (fault 55): it
-    reads as its default, and the next full sweep finds that row and file differ.
+    A column that cannot be read has its default; the next full sweep finds that row and file
+    differ.
     """
     return Agent(
         **{column.field: _read(column, value) for column, value in zip(COLUMNS, row, strict=True)}
@@ -114,13 +124,28 @@ def agent_from_row(row: Sequence[Any]) -> Agent:
 def _read(column: Column, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
     try:
         return column.read(value)
-    except (ValueError, TypeError):
-        return _DEFAULTS.get(column.field)
+    except (ValueError, TypeError, RecursionError):
+        return _DEFAULTS[column.field]
 
 
 def row_from_agent(agent: Agent) -> tuple[Value, ...]:
     """Return the values of an agent's columns, in the order of `AGENT_COLUMNS`."""
     return tuple(column.write(getattr(agent, column.field)) for column in COLUMNS)
+
+
+def read_outcome(text: str) -> ClaimOutcome:
+    """Read a claim's outcome; a word that is none could not be told, and is looked at again."""
+    try:
+        return ClaimOutcome(text)
+    except ValueError:
+        return ClaimOutcome.UNREADABLE
+
+
+def _read_reason(text: str | None) -> Reason | None:
+    try:
+        return None if text is None else Reason(text)
+    except ValueError:
+        return None
 
 
 def _numbers(values: Sequence[int] | None) -> str | None:
@@ -139,13 +164,13 @@ def claim_from_row(row: Sequence[Any]) -> Claim:
     return Claim(
         path=os.fsdecode(path),
         root=os.fsdecode(root),
-        outcome=ClaimOutcome(outcome),
+        outcome=read_outcome(outcome),
         agent_id=agent_id,
-        reason=None if reason is None else Reason(reason),
+        reason=_read_reason(reason),
         detail=detail,
         signature=read_signature(signature),
         content_hash=digest,
-        dork=None if dork is None else FileIdentity(*map(int, dork.split(":"))),
+        dork=_read_identity(dork),
         filesystem=rest[0],
         look=rest[1],
         looked_at_ns=rest[2],
@@ -153,8 +178,18 @@ def claim_from_row(row: Sequence[Any]) -> Claim:
 
 
 def read_signature(text: str | None) -> Signature | None:
-    """Read a signature as a claim's column holds it."""
-    return None if text is None else Signature(*map(int, text.split(":")))
+    """Read a signature as a claim's column holds it; None, too, for text that is none."""
+    try:
+        return None if text is None else Signature(*map(int, text.split(":")))
+    except (ValueError, TypeError):
+        return None
+
+
+def _read_identity(text: str | None) -> FileIdentity | None:
+    try:
+        return None if text is None else FileIdentity(*map(int, text.split(":")))
+    except (ValueError, TypeError):
+        return None
 
 
 def row_from_claim(claim: Claim) -> tuple[Value, ...]:
@@ -179,10 +214,23 @@ ROOT_COLUMNS = "path, healthy, reason, filesystem, inode, observed_seconds"
 
 
 def root_from_row(row: Sequence[Any]) -> RootState:
-    """Build a root's state from a row read as `ROOT_COLUMNS`."""
+    """Build a root's state from a row read as `ROOT_COLUMNS`.
+
+    An identity that cannot be read is one that no root matches: without any, the next root
+    to come along would be taken for the one first seen.
+    """
     path, healthy, reason, filesystem, inode, observed_seconds = row
-    identity = None if filesystem is None else RootIdentity(filesystem, int(inode))
+    identity = None
+    if filesystem is not None or inode is not None:
+        identity = RootIdentity(filesystem or "", _read_inode(inode))
     return RootState(os.fsdecode(path), bool(healthy), reason, identity, observed_seconds)
+
+
+def _read_inode(text: str | None) -> int:
+    try:
+        return int(text or "")
+    except ValueError:
+        return -1
 
 
 def row_from_root(root: RootState) -> tuple[Value, ...]:

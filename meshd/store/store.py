@@ -27,18 +27,18 @@ class Store:
     Args:
         path: the database file.
         epoch: name of this database's life; it changes when the database is rebuilt.
-        committed: passed to the writer.
+        before_commit: passed to the writer.
     """
 
     def __init__(
         self,
         path: Path,
         epoch: str,
-        committed: Callable[[apsw.Connection], None] = lambda _: None,
+        before_commit: Callable[[apsw.Connection], None] = lambda _: None,
     ) -> None:
         self.path = path
         self.epoch = epoch
-        self.writer = Writer(path, committed)
+        self.writer = Writer(path, before_commit)
         self._idle: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
 
     @contextlib.contextmanager

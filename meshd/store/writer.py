@@ -3,7 +3,8 @@
 Owns the writing connection, as a local variable of its thread (R6). Callers hand over
 functions; what arrived together commits together. Promises: a future resolves only after
 its commit is on disk; an operation that raises is rolled back alone; when a commit fails
-every operation of its batch fails with the same error and nothing of it was written.
+every operation of its batch fails with the same error and nothing of it was written; no
+future stays unanswered, however the thread ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import queue
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import apsw
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Result = TypeVar("Result")
-Operation = "Callable[[apsw.Connection], Result]"
 
 # Large enough to amortise an fsync, small enough that a caller does not wait for strangers.
 BATCH_LIMIT = 256
@@ -37,13 +37,17 @@ class _Job:
     future: Future[Any]
 
 
+_Outcome: TypeAlias = tuple[Any, Exception | None]
+
+
 class Writer:
     """Actor: drains its queue into batches, one `BEGIN IMMEDIATE` each.
 
     Args:
         path: the database, already examined and migrated.
-        committed: called in the writer's thread with the connection after a batch that wrote
-            something, before its futures resolve; a mirror outside the database goes here.
+        before_commit: called in the writer's thread, inside the transaction, when the batch
+            wrote something; a mirror outside the database goes here. When it raises OSError
+            the batch fails, so that nothing is acknowledged that is not mirrored.
 
     Attributes:
         commits: how many batches wrote something.
@@ -52,10 +56,10 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, committed: Callable[[apsw.Connection], None] = lambda _: None
+        self, path: Path, before_commit: Callable[[apsw.Connection], None] = lambda _: None
     ) -> None:
         self._path = path
-        self._committed = committed
+        self._before_commit = before_commit
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         # Guards the order of "no more jobs" and the last job: none may slip in behind the end.
         self._lock = threading.Lock()
@@ -86,10 +90,11 @@ class Writer:
 
     def run(self) -> None:
         """Work until stopped, then checkpoint and close. The body of the writer's thread."""
-        connection = open_writing(self._path)
+        connection = None
         try:
+            connection = open_writing(self._path)
             while (batch := self._next_batch()) is not None:
-                self._commit(connection, batch)
+                self._answer(connection, batch)
                 if self._poisoned:
                     # After an I/O error the connection's idea of the file is not to be
                     # trusted; a new one reads it again (fault 102).
@@ -99,7 +104,8 @@ class Writer:
         finally:
             self.stop()
             self._refuse_the_rest()
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def _next_batch(self) -> list[_Job] | None:
         """Wait for a job and take what came with it; None at the end."""
@@ -118,33 +124,54 @@ class Writer:
             batch.append(job)
         return batch
 
-    def _commit(self, connection: apsw.Connection, batch: list[_Job]) -> None:
-        outcomes: list[tuple[_Job, Any, BaseException | None]] = []
+    def _answer(self, connection: apsw.Connection, batch: list[_Job]) -> None:
+        """Commit a batch and resolve its futures; those cancelled by now are left out."""
+        batch = [job for job in batch if job.future.set_running_or_notify_cancel()]
         try:
-            before = connection.total_changes()
-            with transaction(connection):
-                for job in batch:
-                    outcomes.append((job, *_in_savepoint(connection, job)))
-            if connection.total_changes() != before:
-                self.commits += 1
-                self._committed(connection)
+            outcomes = self._commit(connection, batch)
         except (apsw.Error, OSError) as error:
+            self._note(error)
             failure = StoreError(
                 f"what was asked could not be made durable: {error}",
                 hint="see that the disk is not full and the state directory is writable",
             )
             failure.__cause__ = error
-            self._poisoned = isinstance(error, apsw.IOError)
-            if isinstance(error, apsw.CorruptError | apsw.NotADBError):
-                self.suspect = str(error)
+            outcomes = [(None, failure)] * len(batch)
+        except BaseException:
             for job in batch:
-                job.future.set_exception(failure)
-            return
-        for job, result, error_of_job in outcomes:
-            if error_of_job is None:
+                job.future.set_exception(StoppingError("the writer has stopped"))
+            raise
+        for job, (result, refusal) in zip(batch, outcomes, strict=True):
+            if refusal is None:
                 job.future.set_result(result)
             else:
-                job.future.set_exception(error_of_job)
+                job.future.set_exception(refusal)
+
+    def _commit(self, connection: apsw.Connection, batch: list[_Job]) -> list[_Outcome]:
+        """Run a batch in one transaction and return what became of each operation."""
+        outcomes = []
+        wrote = False
+        with transaction(connection):
+            for job in batch:
+                before = connection.total_changes()
+                result, refusal = _in_savepoint(connection, job)
+                if refusal is None:
+                    # SQLite counts what was rolled back too; only what stays is a write.
+                    wrote = wrote or connection.total_changes() != before
+                else:
+                    self._note(refusal)
+                outcomes.append((result, refusal))
+            if wrote:
+                self._before_commit(connection)
+        self.commits += wrote
+        return outcomes
+
+    def _note(self, error: BaseException) -> None:
+        """Remember what an error says of the connection and of the database file."""
+        if isinstance(error, apsw.IOError):
+            self._poisoned = True
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            self.suspect = str(error)
 
     def _refuse_the_rest(self) -> None:
         while True:
@@ -156,17 +183,18 @@ class Writer:
                 job.future.set_exception(StoppingError("the writer has stopped"))
 
 
-def _in_savepoint(
-    connection: apsw.Connection, job: _Job
-) -> tuple[Any, BaseException | None]:
+def _in_savepoint(connection: apsw.Connection, job: _Job) -> _Outcome:
     """Run one operation; its error rolls back itself alone and is handed to its caller."""
     connection.execute("SAVEPOINT operation")
     try:
         result = job.run(connection)
     except (apsw.FullError, apsw.IOError):
-        # These may have ended the whole transaction: the batch fails as one.
+        # The disk failed, not the operation: the batch fails as one.
         raise
-    except Exception as error:  # noqa: BLE001 - boundary: re-raised to the caller by its future
+    except Exception as error:
+        if not connection.in_transaction:
+            # SQLite has ended the whole transaction, and with it the batch.
+            raise
         connection.execute("ROLLBACK TO operation")
         connection.execute("RELEASE operation")
         return None, error

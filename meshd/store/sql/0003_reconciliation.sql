@@ -16,8 +16,10 @@ ALTER TABLE agents ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
 
 UPDATE agents SET last_path = project_path WHERE project_path IS NOT NULL;
 UPDATE agents SET status = 'active' WHERE status = 'inactive';
--- An old row does not say since when it is gone: its age starts with the first sweep.
-UPDATE agents SET unreachable_reason = 'project-missing', unreachable_since = updated_at
+-- An old row does not say since when it is gone, so its last change stands for that. Its grace
+-- starts with the first sweep: only observed time removes.
+UPDATE agents SET unreachable_reason = 'project-missing',
+    unreachable_since = coalesce(updated_at, registered_at)
     WHERE status = 'unreachable';
 
 CREATE INDEX agents_by_namespace ON agents (namespace);
@@ -45,7 +47,7 @@ CREATE TABLE claims (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX claims_by_agent ON claims (agent_id) WHERE agent_id IS NOT NULL;
-CREATE INDEX claims_by_outcome ON claims (outcome);
+CREATE INDEX claims_by_outcome ON claims (outcome, root);
 
 CREATE TABLE roots (
     path             BLOB PRIMARY KEY NOT NULL,
@@ -68,7 +70,6 @@ CREATE TABLE changes (
 ) STRICT;
 
 CREATE INDEX changes_by_agent ON changes (agent_id) WHERE agent_id IS NOT NULL;
-CREATE INDEX changes_by_time ON changes (at);
 
 CREATE TABLE incumbents (
     agent_id TEXT PRIMARY KEY NOT NULL,
