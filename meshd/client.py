@@ -36,8 +36,8 @@ Document: TypeAlias = dict[str, Any]
 PREFIX = "/api/mesh"
 READ_DEADLINE_SECONDS = 35.0
 """For answers the daemon has at hand: its own deadline, 30 s, and some for the way."""
-SWEEP_DEADLINE_SECONDS = 610.0
-"""For answers that wait for a sweep, to which the daemon gives 600 s."""
+SWEEP_DEADLINE_SECONDS = 635.0
+"""For answers that wait for an act and then a sweep, to which the daemon gives 30 and 600 s."""
 
 _CHUNK_BYTES = 64 * 1024
 _UNAVAILABLE = 503
@@ -153,7 +153,7 @@ class Client:
 
     def accept_root(self, path: str) -> Document:
         """Take what lies at a root now for the root."""
-        return self._post("/roots/accept", {"path": path}, SWEEP_DEADLINE_SECONDS)
+        return self._post("/roots/accept", {"path": path})
 
     def sweep(self, *, full: bool = False, confirm: bool = False) -> Document:
         """Sweep from now, and return what the committed sweep did."""
@@ -361,6 +361,9 @@ def _error(status: int, said: Document) -> MeshdError:
     }
     message = str(what) if what else f"the daemon answered with status {status}"
     details = said.get("details")
-    if details:
-        message += f": {json.dumps(details)}"
+    if isinstance(details, list):
+        told = (
+            f"{one.get('path')}: {one.get('message')}" for one in details if isinstance(one, dict)
+        )
+        message += f": {'; '.join(told)}"
     return kinds.get(status, MeshdError)(message)

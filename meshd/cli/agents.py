@@ -98,9 +98,12 @@ def _find(every: list[Document], reference: str) -> Document:
 @click.option("--before", metavar="TIME", help="Only those unreachable since before (RFC 3339).")
 def unreachable(before: str | None) -> None:
     """List the agents that are unreachable, and since when."""
+    from meshd.answers import instant
+
     session = current_session()
+    moment = None if before is None else instant(before)
     with session.reading() as reader:
-        document = reader.unreachable(before)
+        document = reader.unreachable(moment)
     if session.as_json:
         print_json(document)
     elif not document["agents"]:

@@ -43,9 +43,8 @@ class DatabaseReader:
         return answers.status_document(self._registry, self._now_ns)
 
     def unreachable(self, before: str | None = None) -> Document:
-        """Return unreachable rows; `before` is a time, RFC 3339."""
-        moment = None if before is None else answers.instant(before)
-        return answers.unreachable_document(self._registry, self._now_ns, moment)
+        """Return unreachable rows; `before` is as `meshd.answers.instant` gives it."""
+        return answers.unreachable_document(self._registry, self._now_ns, before)
 
     def claims(self, outcome: str | None = None) -> Document:
         """Return what every manifest path said last, or those judged so."""
