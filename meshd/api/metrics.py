@@ -1,0 +1,99 @@
+"""Figures for Prometheus, read when they are asked for.
+
+Owns the names of the metrics. Promises: no figure is kept here, so none can be out of step
+with the registry; the process's default collector is left alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from meshd import __version__, answers
+from meshd.core.health import HealthStatus
+from meshd.core.model import ClaimOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from meshd.commands import SweepResult
+    from meshd.services import DaemonState, Services
+
+
+class MeshCollector(Collector):
+    """The daemon's figures at the moment of a scrape."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        services = self._services
+        with services.store.reading() as registry:
+            agents = [record.agent for record in registry.records()]
+            claims = registry.claim_counts()
+            seq = registry.newest_seq()
+        counts = answers.tally(agents, services.clock.wall_ns())
+        by_status = {str(status): counts.health.get(status, 0) for status in HealthStatus}
+        by_status["unscanned"] = counts.unscanned
+        yield _labelled("meshd_agents", "Agents, by how they are.", "status", by_status)
+        by_outcome = {str(outcome): claims.get(outcome, 0) for outcome in ClaimOutcome}
+        yield _labelled("meshd_claims", "Claims, by how they were judged.", "outcome", by_outcome)
+        yield _labelled("meshd_roots", "Configured roots.", "state", _root_states(services))
+        commits = CounterMetricFamily("meshd_writer_commits", "Transactions that wrote.")
+        commits.add_metric([], services.store.writer.commits)
+        yield commits
+        yield _gauge("meshd_change_log_seq", "Number of the newest entry.", seq)
+        yield from _of_state(services.state())
+        yield _labelled("meshd_build_info", "The version running.", "version", {__version__: 1})
+
+
+def _of_state(state: DaemonState) -> Iterator[Metric]:
+    yield _gauge("meshd_ready", "1 once the first sweep is committed.", state.ready)
+    yield _gauge("meshd_degraded", "1 while something is wrong with meshd.", bool(state.degraded))
+    yield _gauge("meshd_config_generation", "The configuration in force.", state.generation)
+    yield _gauge("meshd_config_last_reload_ok", "0 while one is refused.", state.last_reload_ok)
+    if state.last_sweep is not None:
+        yield from _of_sweep(state.last_sweep)
+
+
+def _of_sweep(sweep: SweepResult) -> Iterator[Metric]:
+    began = datetime.fromisoformat(sweep.started_at).timestamp()
+    yield _gauge("meshd_last_sweep_seconds", "Walk's start to last commit.", sweep.seconds)
+    yield _gauge("meshd_last_sweep_timestamp_seconds", "When it began.", began)
+    yield _gauge("meshd_last_sweep_drift", "Changes that events had missed.", sweep.drift)
+    yield _gauge("meshd_last_sweep_held", "Disappearances held back.", sweep.held)
+
+
+def _root_states(services: Services) -> Mapping[str, int]:
+    view = services.roots.view
+    known = [view.states.get(root) for root in view.lookers]
+    counts = Counter(
+        "unscanned" if state is None else "healthy" if state.healthy else "sick" for state in known
+    )
+    return {word: counts[word] for word in ("healthy", "sick", "unscanned")}
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_text, value=value)
+
+
+def _labelled(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=[label])
+    for word, value in values.items():
+        family.add_metric([word], value)
+    return family
+
+
+def exposition(services: Services) -> bytes:
+    """Return every metric in the text format."""
+    registry = CollectorRegistry()
+    registry.register(MeshCollector(services))
+    return generate_latest(registry)

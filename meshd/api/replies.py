@@ -1,0 +1,61 @@
+r"""What every route replies with, and how it waits.
+
+Owns the one way in which an answer becomes bytes, and the deadlines. Promises: a reply is
+ASCII, so that half a character of a path that is not UTF-8 arrives as `\udcXX` (fault 43).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from starlette.responses import JSONResponse
+
+from meshd.errors import DeadlineError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+Result = TypeVar("Result")
+
+SWEEP_SECONDS: Final = 600.0
+"""How long a caller may wait for a sweep: the walk of a very large or slow root."""
+
+ACT_SECONDS: Final = 30.0
+"""How long a caller may wait for anything else."""
+
+
+class Reply(JSONResponse):
+    """A JSON document, in ASCII."""
+
+    def render(self, content: object) -> bytes:
+        """Return the bytes of a document."""
+        text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        return text.encode("ascii")
+
+
+async def finished(future: Future[Result], seconds: float) -> Result:
+    """Wait for what another thread does, and return its result or raise its error.
+
+    The future itself is left alone when the wait ends early: what was asked still happens.
+
+    Raises:
+        DeadlineError: it did not end in time.
+    """
+    waiting = asyncio.wrap_future(future)
+    # Not wait_for, which cancels: a cancelled future breaks the thread that is to resolve it.
+    await asyncio.wait({waiting}, timeout=seconds)
+    if not waiting.done():
+        waiting.add_done_callback(_retrieve)
+        raise DeadlineError(
+            f"not done within {seconds:.0f} s; it goes on",
+            hint="`meshd status` shows when it is over",
+        )
+    return waiting.result()
+
+
+def _retrieve(late: asyncio.Future[Result]) -> None:
+    """Take note of a late error, which nobody waits for any more, so that none is reported."""
+    if not late.cancelled():
+        late.exception()
