@@ -9,26 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshd.batch import Committed, commit_operation
+from meshd.batch import Committed, Rider, commit_operation
 from meshd.clock import timestamp
 from meshd.core.lifecycle import Event, state_of, transition
 from meshd.core.model import Agent, Change, Denial, Hint, Kind, RootState, Source
 from meshd.core.snapshot import snapshot
 from meshd.errors import MeshdError, NotFoundError
 from meshd.store import apply, changelog
-from meshd.store.registry import Registry
 
 if TYPE_CHECKING:
     import apsw
 
-    from meshd.batch import Looking
-    from meshd.clock import Clock
     from meshd.commands import AcceptRoot, Allow, Deny, Forget
-    from meshd.committer import Committer
     from meshd.course import SweepCourses
-    from meshd.inbox import Inbox
-    from meshd.roots import Roots
-    from meshd.store.store import Store
+    from meshd.shared import Shared
+    from meshd.store.registry import Registry
 
 
 class StillLiveError(MeshdError):
@@ -40,65 +35,52 @@ class StillLiveError(MeshdError):
 class OperatorActs:
     """Carries out what the operator asks."""
 
-    def __init__(
-        self,
-        roots: Roots,
-        inbox: Inbox,
-        store: Store,
-        looking: Looking,
-        committer: Committer,
-        courses: SweepCourses,
-        clock: Clock,
-    ) -> None:
-        self._roots = roots
-        self._inbox = inbox
-        self._store = store
-        self._looking = looking
-        self._committer = committer
+    def __init__(self, shared: Shared, courses: SweepCourses) -> None:
+        self._shared = shared
         self._courses = courses
-        self._clock = clock
 
     def deny(self, act: Deny) -> tuple[str, ...]:
         """Deny a path: what lives there leaves, and other claims of its ids are looked at."""
-        denial = Denial(act.path, act.reason, act.denier, timestamp(self._clock.wall_ns()))
-        with self._store.reading() as registry:
+        denial = Denial(act.path, act.reason, act.denier, timestamp(self._shared.clock.wall_ns()))
+        with self._shared.store.reading() as registry:
             paths = registry.paths_within(act.path)
             incumbents = registry.inherited_incumbents()
-        before = self._roots.view.scope.denied
-        self._roots.deny(before | {act.path})
+        before = self._shared.roots.view.scope.denied
+        self._shared.roots.deny(before | {act.path})
         told = Change(
             Kind.DENIED, None, act.path, Source.API,
             after={"reason": act.reason, "denier": act.denier},
         )  # fmt: skip
         try:
-            looks = self._looking.look(((path, Source.API) for path in paths), self._roots.view)
+            looks = self._shared.looking.look(
+                ((path, Source.API) for path in paths), self._shared.roots.view
+            )
             while True:
-                view = self._roots.view
+                view = self._shared.roots.view
                 circumstances = view.circumstances(
                     incumbents=incumbents, sweep=self._courses.context()
                 )
                 if looks:
-                    with self._store.reading() as registry:
-                        closed = self._looking.close(registry, looks, view, circumstances)
+                    with self._shared.store.reading() as registry:
+                        closed = self._shared.looking.close(registry, looks, view, circumstances)
                     looks = list(closed.observations)
-                committed = self._committer.commit(
+                committed = self._shared.committer.commit(
                     commit_operation(
                         looks,
                         circumstances,
-                        self._clock,
+                        self._shared.clock,
                         costs_allowed=True,
-                        extra=(told,),
-                        also=lambda connection: apply.add_denial(connection, denial),
+                        rider=Rider((told,), lambda one: apply.add_denial(one, denial)),
                     )
                 )
                 if not committed.reopened:
                     break
                 again = ((path, Source.API) for path in committed.reopened)
-                looks += self._looking.look(again, view)
+                looks += self._shared.looking.look(again, view)
         except BaseException:
-            self._roots.deny(before)
+            self._shared.roots.deny(before)
             raise
-        self._committer.tell(committed.changes)
+        self._shared.committer.tell(committed.changes)
         return tuple(
             change.agent_id
             for _, change in committed.changes
@@ -112,12 +94,12 @@ class OperatorActs:
         def operation(connection: apsw.Connection) -> Committed:
             if not apply.remove_denial(connection, act.path):
                 return Committed()
-            numbers = changelog.append(connection, [told], timestamp(self._clock.wall_ns()))
+            numbers = changelog.append(connection, [told], timestamp(self._shared.clock.wall_ns()))
             return Committed(((numbers[0], told),))
 
-        committed = self._committer.commit(operation)
-        self._roots.deny(self._roots.view.scope.denied - {act.path})
-        self._committer.tell(committed.changes)
+        committed = self._shared.committer.commit(operation)
+        self._shared.roots.deny(self._shared.roots.view.scope.denied - {act.path})
+        self._shared.committer.tell(committed.changes)
         return bool(committed.changes)
 
     def forget(self, act: Forget) -> tuple[Agent, ...]:
@@ -127,7 +109,7 @@ class OperatorActs:
             NotFoundError: there is no such agent.
             StillLiveError: it is live, and would come back at once.
         """
-        with self._store.reading() as registry:
+        with self._shared.store.reading() as registry:
             rows = self._rows_to_forget(registry, act.agent_id)
             claims = registry.claims_of([row.id for row in rows])
         told = [
@@ -139,15 +121,15 @@ class OperatorActs:
         ]  # fmt: skip
 
         def operation(connection: apsw.Connection) -> Committed:
-            numbers = changelog.append(connection, told, timestamp(self._clock.wall_ns()))
+            numbers = changelog.append(connection, told, timestamp(self._shared.clock.wall_ns()))
             apply.forget(connection, rows)
             return Committed(tuple(zip(numbers, told, strict=True)))
 
         if rows:
-            self._committer.tell(self._committer.commit(operation).changes)
+            self._shared.committer.tell(self._shared.committer.commit(operation).changes)
             hints = [Hint(claim.path, Source.API) for claim in claims]
-            owner = self._roots.view.scope.owner
-            self._inbox.put(hints, root_of=lambda path: owner(path) or path)
+            owner = self._shared.roots.view.scope.owner
+            self._shared.inbox.put(hints, root_of=lambda path: owner(path) or path)
         return tuple(rows)
 
     def _rows_to_forget(self, registry: Registry, agent_id: str | None) -> list[Agent]:
@@ -169,7 +151,7 @@ class OperatorActs:
         Raises:
             NotFoundError: it is not a configured root, or nothing can be listed there.
         """
-        view = self._roots.view
+        view = self._shared.roots.view
         looker = view.lookers.get(act.path)
         if looker is None:
             raise NotFoundError(
@@ -181,7 +163,7 @@ class OperatorActs:
                 f"nothing can be accepted at {act.path!a}: {check.reason}",
                 hint="mount or create it first",
             )
-        with self._store.reading() as registry:
+        with self._shared.store.reading() as registry:
             stored = registry.roots()
         known = stored.get(act.path, RootState(act.path, healthy=False))
         state = RootState(act.path, True, None, check.identity, known.observed_seconds)

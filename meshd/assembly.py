@@ -22,6 +22,7 @@ from meshd.inbox import Inbox
 from meshd.looker import make_looker
 from meshd.reconciler import Reconciler
 from meshd.roots import Roots
+from meshd.shared import Shared
 from meshd.signatures import Signatures
 from meshd.sweeper import Sweeper
 
@@ -42,24 +43,21 @@ WIDEN_AT: Final = 100_000
 class Parts:
     """Everything between the files and the database."""
 
-    roots: Roots
-    inbox: Inbox
+    shared: Shared
     courses: SweepCourses
     reconciler: Reconciler
     sweeper: Sweeper
 
     def configure(self, settings: Settings) -> None:
         """Take a new configuration; applied between sweeps, and never drops a row."""
-        self.roots.configure(settings.scan)
+        self.shared.roots.configure(settings.scan)
         self.courses.interval = settings.sweep.interval
         self.courses.grace = settings.sweep.grace
         self.reconciler.settle = settings.watch.settle
         self.sweeper.cadence = Cadence(settings.sweep.interval, settings.sweep.full_every)
 
 
-def assemble(
-    settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger
-) -> Parts:
+def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger) -> Parts:
     """Build the parts over an open store."""
     with store.reading() as registry:
         looks = itertools.count(registry.highest_look() + 1)
@@ -77,42 +75,26 @@ def assemble(
     roots = Roots(
         settings.scan,
         denied,
-        lambda root, isolated: make_looker(
-            root, isolated=isolated, clock=clock, numbers=next_look
-        ),
+        lambda root, isolated: make_looker(root, isolated=isolated, clock=clock, numbers=next_look),
     )
-    looking = Looking(clock, next_look)
-    committer = Committer(store, signatures, clock, log)
-    courses = SweepCourses(
-        roots,
-        store,
-        looking,
-        committer,
-        clock,
-        interval=settings.sweep.interval,
-        grace=settings.sweep.grace,
+    shared = Shared(
+        roots=roots,
+        inbox=inbox,
+        store=store,
+        signatures=signatures,
+        looking=Looking(clock, next_look),
+        committer=Committer(store, signatures, clock, log),
+        clock=clock,
+        log=log,
     )
-    sweeper = Sweeper(
-        roots,
-        inbox,
-        store,
-        signatures,
-        clock,
-        Cadence(settings.sweep.interval, settings.sweep.full_every),
-        log,
-        random.random,
-    )
+    sweep = settings.sweep
+    courses = SweepCourses(shared, interval=sweep.interval, grace=sweep.grace)
+    sweeper = Sweeper(shared, Cadence(sweep.interval, sweep.full_every), random.random)
     reconciler = Reconciler(
-        roots,
-        inbox,
-        store,
-        looking,
-        committer,
+        shared,
         courses,
-        OperatorActs(roots, inbox, store, looking, committer, courses, clock),
-        clock,
-        log,
+        OperatorActs(shared, courses),
         settle=watch.settle,
         sweep_wanted=lambda: sweeper.request(Source.WATCH),
     )
-    return Parts(roots, inbox, courses, reconciler, sweeper)
+    return Parts(shared, courses, reconciler, sweeper)

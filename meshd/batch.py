@@ -65,6 +65,22 @@ class GuardedSweep:
 
 
 @dataclass(frozen=True, slots=True)
+class Rider:
+    """What goes into the transaction of a plan besides the plan.
+
+    Attributes:
+        told: changes to log before the plan's.
+        act: further statements.
+    """
+
+    told: tuple[Change, ...] = ()
+    act: Callable[[apsw.Connection], None] = lambda _: None
+
+
+NO_RIDER = Rider()
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """What a commit wrote.
 
@@ -113,9 +129,7 @@ class Looking:
         self._clock = clock
         self._numbers = numbers
 
-    def look(
-        self, paths: Iterable[tuple[str, Source]], view: RootsView
-    ) -> list[Observation]:
+    def look(self, paths: Iterable[tuple[str, Source]], view: RootsView) -> list[Observation]:
         """Look at every path that may be looked at; the others are answered without a look."""
         wanted: dict[tuple[str, Source], list[str]] = defaultdict(list)
         observations = []
@@ -165,15 +179,14 @@ class Looking:
         )
 
 
-def commit_operation(
+def commit_operation(  # noqa: PLR0913 - the last three are keywords of one caller each
     observations: Sequence[Observation],
     circumstances: Circumstances,
     clock: Clock,
     *,
     costs_allowed: bool,
     guarded: GuardedSweep | None = None,
-    extra: Sequence[Change] = (),
-    also: Callable[[apsw.Connection], None] = lambda _: None,
+    rider: Rider = NO_RIDER,
 ) -> Callable[[apsw.Connection], Committed]:
     """Return the operation that turns looks into changes, for the writer to run.
 
@@ -183,8 +196,7 @@ def commit_operation(
         clock: stamps what changed.
         costs_allowed: whether the batch has had its second look.
         guarded: for the last batch of a sweep: the mass guard's part.
-        extra: changes to log before the plan's.
-        also: further statements of the same transaction.
+        rider: what else goes into the transaction.
     """
 
     def operation(connection: apsw.Connection) -> Committed:
@@ -198,10 +210,10 @@ def commit_operation(
             return Committed(reopened=frozenset(reopened))
         planned, holds = _guarded(registry, known, verdicts, circumstances, guarded)
         at = timestamp(clock.wall_ns())
-        told = (*extra, *_told_of_holds(guarded, holds))
+        told = (*rider.told, *_told_of_holds(guarded, holds))
         numbers = changelog.append(connection, told, at)
         numbers += apply.apply(connection, planned, at)
-        also(connection)
+        rider.act(connection)
         changes = zip(numbers, (*told, *planned.changes), strict=True)
         return Committed(tuple(changes), verdicts, holds=holds)
 

@@ -86,5 +86,3 @@ class Committer:
             getattr(self._log, level)(
                 str(change.kind), **{key: value for key, value in fields.items() if value}
             )
-
-

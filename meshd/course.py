@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from meshd.batch import Committed, GuardedSweep, commit_operation
+from meshd.batch import Committed, GuardedSweep, Rider, commit_operation
 from meshd.commands import SweepResult
 from meshd.core.cadence import observed_advance
 from meshd.core.guard import Holds
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from meshd.batch import Looking
-    from meshd.clock import Clock
     from meshd.commands import SweepBegan, SweepEnded
-    from meshd.committer import Committer
-    from meshd.roots import Roots
-    from meshd.store.store import Store
+    from meshd.shared import Shared
 
 
 @dataclass(slots=True)
@@ -69,22 +65,8 @@ class SweepCourses:
         holds: what the mass guard holds.
     """
 
-    def __init__(
-        self,
-        roots: Roots,
-        store: Store,
-        looking: Looking,
-        committer: Committer,
-        clock: Clock,
-        *,
-        interval: float,
-        grace: float,
-    ) -> None:
-        self._roots = roots
-        self._store = store
-        self._looking = looking
-        self._committer = committer
-        self._clock = clock
+    def __init__(self, shared: Shared, *, interval: float, grace: float) -> None:
+        self._shared = shared
         self.interval = interval
         self.grace = grace
         self.current: Course | None = None
@@ -95,12 +77,16 @@ class SweepCourses:
 
     def begin(self, began: SweepBegan) -> int:
         """Commit what the checks said of the roots, and open a course."""
-        with self._store.reading() as registry:
+        with self._shared.store.reading() as registry:
             number = int(registry.meta("sweep", "1"))
             stored = registry.roots()
         states = {}
         for root, check in began.checks.items():
-            known = self._roots.view.states.get(root) or stored.get(root) or RootState(root, True)
+            known = (
+                self._shared.roots.view.states.get(root)
+                or stored.get(root)
+                or RootState(root, True)
+            )
             states[root] = replace(
                 known, healthy=check.healthy, reason=check.reason, identity=check.identity
             )
@@ -127,13 +113,13 @@ class SweepCourses:
         if changed:
 
             def operation(connection: apsw.Connection) -> Committed:
-                at = self._committer.now()
+                at = self._shared.committer.now()
                 apply.upsert_roots(connection, changed)
                 numbers = changelog.append(connection, told, at)
                 return Committed(tuple(zip(numbers, told, strict=True)))
 
-            self._committer.tell(self._committer.commit(operation).changes)
-        self._roots.learn(states)
+            self._shared.committer.tell(self._shared.committer.commit(operation).changes)
+        self._shared.roots.learn(states)
 
     def context(self) -> SweepContext | None:
         """Return what a batch of gains needs to know of the sweep under way."""
@@ -156,28 +142,28 @@ class SweepCourses:
             committed = self._commit_rest(course, ended, clocks)
             course.note(committed)
             holds = committed.holds
-        now = self._clock.monotonic()
+        now = self._shared.clock.monotonic()
         self.current = None
         result = self._sum_up(course, ended, now, holds)
         if not ended.sync:
             self._observed.update(dict.fromkeys(clocks, now))
             self.holds, self.last = holds, result
-        self._committer.tell(course.changes)
+        self._shared.committer.tell(course.changes)
         return result
 
     def abandon(self) -> None:
         """Drop the sweep under way; what it had gained stays."""
         if self.current is not None:
-            self._committer.tell(self.current.changes)
+            self._shared.committer.tell(self.current.changes)
         self.current = None
 
     def _still_healthy(self, completed: frozenset[str], source: Source) -> set[str]:
         """Check the walked roots once more, just before anything is taken away."""
-        states = self._roots.view.states
+        states = self._shared.roots.view.states
         healthy = set()
         sick = {}
-        for root in completed & self._roots.view.lookers.keys():
-            check = self._roots.view.lookers[root].check(states[root].identity)
+        for root in completed & self._shared.roots.view.lookers.keys():
+            check = self._shared.roots.view.lookers[root].check(states[root].identity)
             if check.healthy:
                 healthy.add(root)
             else:
@@ -188,9 +174,9 @@ class SweepCourses:
 
     def _clocks(self, roots: Iterable[str]) -> dict[str, float]:
         """Return the observed clock of each root with this sweep's advance."""
-        now = self._clock.monotonic()
+        now = self._shared.clock.monotonic()
         return {
-            root: self._roots.view.states[root].observed_seconds
+            root: self._shared.roots.view.states[root].observed_seconds
             + observed_advance(now - self._observed.get(root, now), self.interval)
             for root in roots
         }
@@ -198,12 +184,12 @@ class SweepCourses:
     def _commit_rest(
         self, course: Course, ended: SweepEnded, clocks: Mapping[str, float]
     ) -> Committed:
-        with self._store.reading() as registry:
+        with self._shared.store.reading() as registry:
             incumbents = registry.inherited_incumbents()
-        looks = self._looking.look(course.deferred.items(), self._roots.view)
+        looks = self._shared.looking.look(course.deferred.items(), self._shared.roots.view)
         context = SweepContext(course.number, clocks, self.grace)
         # A sync never comes late enough to agree with a sweep that held something.
-        now = -math.inf if ended.sync else self._clock.monotonic()
+        now = -math.inf if ended.sync else self._shared.clock.monotonic()
         guarded = GuardedSweep(self.holds, now, ended.confirm, silent=ended.sync)
         advanced: dict[str, RootState] = {}
 
@@ -213,30 +199,38 @@ class SweepCourses:
                 apply.set_meta(connection, "sweep", str(course.number + 1))
 
         while True:
-            view = self._roots.view
+            view = self._shared.roots.view
             circumstances = view.circumstances(incumbents=incumbents, sweep=context)
             if looks:
-                with self._store.reading() as registry:
+                with self._shared.store.reading() as registry:
                     looks = list(
-                        self._looking.close(registry, looks, view, circumstances).observations
+                        self._shared.looking.close(
+                            registry, looks, view, circumstances
+                        ).observations
                     )
-            committed = self._committer.commit(
+            committed = self._shared.committer.commit(
                 commit_operation(
-                    looks, circumstances, self._clock, costs_allowed=True, guarded=guarded,
-                    also=also,
+                    looks,
+                    circumstances,
+                    self._shared.clock,
+                    costs_allowed=True,
+                    guarded=guarded,
+                    rider=Rider(act=also),
                 )
             )
             if not committed.reopened:
-                self._roots.learn(advanced)
+                self._shared.roots.learn(advanced)
                 return committed
-            looks += self._looking.look(((path, course.source) for path in committed.reopened), view)
+            looks += self._shared.looking.look(
+                ((path, course.source) for path in committed.reopened), view
+            )
 
     def _advance(
         self, connection: apsw.Connection, clocks: Mapping[str, float]
     ) -> dict[str, RootState]:
         """Write the observed clocks of the roots that have rows waiting for them."""
         waiting = Registry(connection).waiting_roots()
-        states = self._roots.view.states
+        states = self._shared.roots.view.states
         advanced = {
             root: replace(states[root], observed_seconds=clock)
             for root, clock in clocks.items()
@@ -245,12 +239,10 @@ class SweepCourses:
         apply.upsert_roots(connection, advanced.values())
         return advanced
 
-    def _sum_up(
-        self, course: Course, ended: SweepEnded, now: float, holds: Holds
-    ) -> SweepResult:
+    def _sum_up(self, course: Course, ended: SweepEnded, now: float, holds: Holds) -> SweepResult:
         kinds = Counter(change.kind for _, change in course.changes)
         about_agents = sum(change.agent_id is not None for _, change in course.changes)
-        states = self._roots.view.states
+        states = self._shared.roots.view.states
         return SweepResult(
             started_at=ended.started_at,
             seconds=round(now - ended.started, 3),

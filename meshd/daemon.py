@@ -13,14 +13,14 @@ import queue
 import signal
 import sys
 from concurrent.futures import Future
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import meshd
 from meshd.api.server import Server, bind_socket
 from meshd.assembly import Parts, assemble
 from meshd.banner import Banner
-from meshd.clock import Clock, SystemClock, timestamp
+from meshd.clock import SystemClock, timestamp
 from meshd.config import RESTART_KEYS, differences, socket_path, state_directory, watched_files
 from meshd.core.model import Source
 from meshd.core.scope import Scope
@@ -36,9 +36,11 @@ from meshd.supervisor import Actor, Exit, Supervisor, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
+    from meshd.clock import Clock
     from meshd.config import Settings
 
 TICK: Final = 1.0
@@ -76,15 +78,14 @@ def run(
     sys.setswitchinterval(SWITCH_INTERVAL)
     clock = SystemClock()
     log = Log(settings.log.level, settings.log.format, stream=sys.stderr, environ=environ)
-    notifier = Notifier(environ)
+    notifier = Notifier(environ, clock)
+    surroundings = Surroundings(reload, config_path, environ, log, clock, notifier)
     try:
         with locked(state):
             while True:
                 opened = open_store(state, clock)
                 _tell_opening(opened, log.logger)
-                daemon = Daemon(
-                    settings, reload, opened, log, clock, notifier, config_path, environ
-                )
+                daemon = Daemon(settings, opened, surroundings)
                 code = daemon.serve()
                 if code is not None:
                     return code
@@ -131,29 +132,38 @@ def _tell_opening(opened: Opened, log: FilteringBoundLogger) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What outlives one opening of the store.
+
+    Attributes:
+        reload: reads the configuration anew; raises ConfigError.
+        config_path: the file it was read from, None when there is none.
+        environ: the environment.
+    """
+
+    reload: Callable[[], Settings]
+    config_path: Path | None
+    environ: Mapping[str, str]
+    log: Log
+    clock: Clock
+    notifier: Notifier
+
+
 class Daemon:
     """One life of the actors over one open store."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        reload: Callable[[], Settings],
-        opened: Opened,
-        log: Log,
-        clock: Clock,
-        notifier: Notifier,
-        config_path: Path | None,
-        environ: Mapping[str, str],
-    ) -> None:
+    def __init__(self, settings: Settings, opened: Opened, surroundings: Surroundings) -> None:
         self.settings = settings
-        self._read_settings = reload
         self._store = opened.store
-        self._log_outlet = log
-        self._log = log.logger
-        self._clock = clock
-        self._notifier = notifier
-        self._config_path = config_path
-        self._environ = environ
+        self._read_settings = surroundings.reload
+        self._config_path = surroundings.config_path
+        self._environ = surroundings.environ
+        self._log_outlet = surroundings.log
+        self._log = surroundings.log.logger
+        self._clock: Clock = surroundings.clock
+        self._notifier = surroundings.notifier
+        clock = self._clock
         self._started_at = timestamp(clock.wall_ns())
         self._parts: Parts = assemble(settings, self._store, clock, self._log)
         self._supervisor = Supervisor(self._log, clock)
@@ -193,10 +203,7 @@ class Daemon:
         """Run the actors; return the exit code, or None to open the store anew."""
         path = socket_path(self.settings, self._environ)
         socket = bind_socket(path, int(self.settings.api.socket_mode, 8))
-        services = Services(
-            self, self._store, self._parts.roots, self._parts.inbox,
-            self._parts.sweeper, self._clock,
-        )  # fmt: skip
+        services = Services(self, self._parts.shared, self._parts.sweeper)
         server = Server(services, socket, path)
         writer, reconciler = self._store.writer, self._parts.reconciler
         sweeper = self._parts.sweeper
@@ -280,7 +287,7 @@ class Daemon:
         with self._store.reading() as registry:
             counts = registry.agents_per_root().values()
         live, every = sum(one for one, _ in counts), sum(one for _, one in counts)
-        states = self._parts.roots.view.states.values()
+        states = self._parts.shared.roots.view.states.values()
         self._notifier.status(
             agents=live,
             unreachable=every - live,
@@ -341,7 +348,7 @@ class Daemon:
         while not self._reloads.empty():
             self._reloads.get_nowait().cancel()
         self._store.close_readers()
-        self._parts.roots.close()
+        self._parts.shared.roots.close()
         if late:
             # A thread stuck in the kernel cannot be joined; what is committed is on disk.
             self._log.error("stopped_late", actors=late)

@@ -8,7 +8,6 @@ a control it takes resolves.
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from meshd.batch import commit_operation
@@ -28,18 +27,13 @@ from meshd.errors import MeshdError, StoppingError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from structlog.typing import FilteringBoundLogger
+    from concurrent.futures import Future
 
     from meshd.acts import OperatorActs
-    from meshd.batch import Looking
-    from meshd.clock import Clock
-    from meshd.committer import Committer
     from meshd.core.model import Observation
     from meshd.course import SweepCourses
-    from meshd.inbox import Batch, Inbox
-    from meshd.roots import Roots
-    from meshd.store.store import Store
+    from meshd.inbox import Batch
+    from meshd.shared import Shared
 
 Result = TypeVar("Result")
 
@@ -56,38 +50,26 @@ class Reconciler:
 
     def __init__(
         self,
-        roots: Roots,
-        inbox: Inbox,
-        store: Store,
-        looking: Looking,
-        committer: Committer,
+        shared: Shared,
         courses: SweepCourses,
         acts: OperatorActs,
-        clock: Clock,
-        log: FilteringBoundLogger,
         *,
         settle: float,
         sweep_wanted: Callable[[], object],
     ) -> None:
-        self._roots = roots
-        self._inbox = inbox
-        self._store = store
-        self._looking = looking
-        self._committer = committer
+        self._shared = shared
         self._courses = courses
         self._acts = acts
-        self._clock = clock
-        self._log = log
         self._sweep_wanted = sweep_wanted
         self.settle = settle
 
     def stop(self) -> None:
         """Take nothing more in; `run` returns when what is there is done."""
-        self._inbox.close()
+        self._shared.inbox.close()
 
     def run(self) -> None:
         """Reconcile until stopped. The body of the reconciler's thread."""
-        while (batch := self._inbox.take()) is not None:
+        while (batch := self._shared.inbox.take()) is not None:
             self.process(batch)
 
     def process(self, batch: Batch) -> None:
@@ -106,30 +88,32 @@ class Reconciler:
             self._look_and_commit(paths, second=False)
         except StoreError as error:
             # Nothing was learnt either, so the next sweep finds the same and tries again.
-            self._log.error("commit_failed", why=error.message, what_to_do=error.hint)
+            self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
+                "commit_failed", why=error.message, what_to_do=error.hint
+            )
 
     def _look_and_commit(self, paths: Iterable[tuple[str, Source]], *, second: bool) -> None:
-        view = self._roots.view
-        with self._store.reading() as registry:
+        view = self._shared.roots.view
+        with self._shared.store.reading() as registry:
             circumstances = view.circumstances(
                 incumbents=registry.inherited_incumbents(), sweep=self._courses.context()
             )
-            looks = self._looking.look(paths, view)
-            closed = self._looking.close(registry, looks, view, circumstances)
+            looks = self._shared.looking.look(paths, view)
+            closed = self._shared.looking.close(registry, looks, view, circumstances)
         gains = closed.observations
         if not second:
             self._put_off([one for one in gains if one.path in closed.costly])
             gains = tuple(one for one in gains if one.path not in closed.costly)
         if not gains:
             return
-        operation = commit_operation(gains, circumstances, self._clock, costs_allowed=second)
-        committed = self._committer.commit(operation)
+        operation = commit_operation(gains, circumstances, self._shared.clock, costs_allowed=second)
+        committed = self._shared.committer.commit(operation)
         if committed.reopened:
             again = {one.path: one.source for one in gains}
             again |= dict.fromkeys(committed.reopened - again.keys(), Source.API)
             self._put_back(again.items())
         elif self._courses.current is None:
-            self._committer.tell(committed.changes)
+            self._shared.committer.tell(committed.changes)
         else:
             self._courses.current.note(committed)
 
@@ -146,22 +130,24 @@ class Reconciler:
             self._courses.defer(sources.items())
         elif sources:
             source = next(iter(sources.values()))
-            due = self._clock.monotonic() + self.settle
+            due = self._shared.clock.monotonic() + self.settle
             self._post(SecondLook(tuple(sources), source), due)
 
     def _put_back(self, paths: Iterable[tuple[str, Source]]) -> None:
-        owner = self._roots.view.scope.owner
+        owner = self._shared.roots.view.scope.owner
         hints = [Hint(path, source) for path, source in paths]
         try:
-            self._inbox.put(hints, root_of=lambda path: owner(path) or path)
+            self._shared.inbox.put(hints, root_of=lambda path: owner(path) or path)
         except StoppingError:
-            self._log.info("hints_left", hints=len(hints), why="the next start's sweep has them")
+            self._shared.log.info(
+                "hints_left", hints=len(hints), why="the next start's sweep has them"
+            )
 
     def _post(self, control: object, due: float) -> None:
         try:
-            self._inbox.post(control, due)
+            self._shared.inbox.post(control, due)
         except StoppingError:
-            self._log.info("second_look_left", why="the next start's sweep has it")
+            self._shared.log.info("second_look_left", why="the next start's sweep has it")
 
     # controls
 
@@ -191,12 +177,14 @@ class Reconciler:
         try:
             self._look_and_commit(((path, control.source) for path in control.paths), second=True)
         except StoreError as error:
-            self._log.error("commit_failed", why=error.message, what_to_do=error.hint)
+            self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
+                "commit_failed", why=error.message, what_to_do=error.hint
+            )
 
     def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
         course = self._courses.current
         if course is not None and course.deferred and not draining:
-            self._post(SweepSettled(ended), self._clock.monotonic() + self.settle)
+            self._post(SweepSettled(ended), self._shared.clock.monotonic() + self.settle)
         else:
             self._end_of_sweep(ended, draining=draining)
 
@@ -214,7 +202,7 @@ class Reconciler:
         except MeshdError:
             self._courses.abandon()
             raise
-        self._log.info(
+        self._shared.log.info(
             "swept",
             seconds=result.seconds,
             full=result.full,

@@ -17,11 +17,8 @@ from meshd.core.model import Source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from meshd.clock import Clock
     from meshd.core.model import Agent
-    from meshd.inbox import Inbox
-    from meshd.roots import Roots
-    from meshd.store.store import Store
+    from meshd.shared import Shared
     from meshd.sweeper import Sweeper
 
 
@@ -92,20 +89,12 @@ class Self(Protocol):
 class Services:
     """The daemon, as a surface sees it."""
 
-    def __init__(
-        self,
-        daemon: Self,
-        store: Store,
-        roots: Roots,
-        inbox: Inbox,
-        sweeper: Sweeper,
-        clock: Clock,
-    ) -> None:
-        self.store = store
-        self.roots = roots
-        self.clock = clock
+    def __init__(self, daemon: Self, shared: Shared, sweeper: Sweeper) -> None:
+        self.store = shared.store
+        self.roots = shared.roots
+        self.clock = shared.clock
+        self._inbox = shared.inbox
         self._daemon = daemon
-        self._inbox = inbox
         self._sweeper = sweeper
 
     def state(self) -> DaemonState:
@@ -158,7 +147,9 @@ class Services:
         return act.future
 
 
-def _then(first: Future[SweepResult], convert: Callable[[SweepResult], SyncResult]) -> Future[SyncResult]:
+def _then(
+    first: Future[SweepResult], convert: Callable[[SweepResult], SyncResult]
+) -> Future[SyncResult]:
     """Return a future of the converted result."""
     second: Future[SyncResult] = Future()
 

@@ -29,9 +29,7 @@ class Signatures:
 
     def learn(self, path: str, signature: Signature | None, looked_at_ns: int) -> None:
         """Remember what a look at `path` saw at `looked_at_ns`."""
-        settled = (
-            signature is not None and looked_at_ns - signature.ctime_ns >= RACY_WINDOW_NS
-        )
+        settled = signature is not None and looked_at_ns - signature.ctime_ns >= RACY_WINDOW_NS
         self._trusted[path] = signature if settled else None
 
     def forget(self, path: str) -> None:

@@ -19,22 +19,17 @@ from meshd.clock import timestamp
 from meshd.commands import RootCheck, SweepBegan, SweepEnded, SweepResult
 from meshd.core.model import Hint, Outcome, Source
 from meshd.errors import MeshdError, StoppingError
-from meshd.looker import RootLostError, Sickness, Sighting
-from meshd.looker.look import NoDescriptorsError
+from meshd.looker import NoDescriptorsError, RootLostError, Unreadable
+from meshd.looker.health import Sickness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from structlog.typing import FilteringBoundLogger
-
-    from meshd.clock import Clock
     from meshd.core.cadence import Cadence
     from meshd.core.model import RootState
-    from meshd.inbox import Inbox
     from meshd.looker import Looker
-    from meshd.roots import Roots, RootsView
-    from meshd.signatures import Signatures
-    from meshd.store.store import Store
+    from meshd.roots import RootsView
+    from meshd.shared import Shared
 
 Result = TypeVar("Result")
 
@@ -71,23 +66,8 @@ class Sweeper:
         jitter: returns a number in [0, 1) that moves a sweep a little forward in time.
     """
 
-    def __init__(
-        self,
-        roots: Roots,
-        inbox: Inbox,
-        store: Store,
-        signatures: Signatures,
-        clock: Clock,
-        cadence: Cadence,
-        log: FilteringBoundLogger,
-        jitter: Callable[[], float],
-    ) -> None:
-        self._roots = roots
-        self._inbox = inbox
-        self._store = store
-        self._signatures = signatures
-        self._clock = clock
-        self._log = log
+    def __init__(self, shared: Shared, cadence: Cadence, jitter: Callable[[], float]) -> None:
+        self._shared = shared
         self._jitter = jitter
         self._requests: queue.SimpleQueue[SweepRequest | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -127,7 +107,7 @@ class Sweeper:
                 requests = self._wait_for_requests(due)
                 if self._stopping.is_set():
                     self._refuse(requests)
-                elif requests or self._clock.monotonic() >= due:
+                elif requests or self._shared.clock.monotonic() >= due:
                     self.sweep(requests)
                     jitter = self._jitter()
         finally:
@@ -136,7 +116,7 @@ class Sweeper:
     def _wait_for_requests(self, due: float) -> list[SweepRequest]:
         """Return what was asked, waiting for it until the next sweep is due."""
         requests = []
-        wait = 0.0 if due == -math.inf else max(due - self._clock.monotonic(), 0.0)
+        wait = 0.0 if due == -math.inf else max(due - self._shared.clock.monotonic(), 0.0)
         try:
             request = self._requests.get(timeout=wait)
             while request is not None:
@@ -161,14 +141,16 @@ class Sweeper:
                 result = self._sweep(source, full=full, confirm=confirm, sync=sync)
         except MeshdError as error:
             self._failures += 1
-            self._last_end = self._clock.monotonic()
+            self._last_end = self._shared.clock.monotonic()
             if not self._stopping.is_set():
-                self._log.error("sweep_failed", why=error.message, what_to_do=error.hint)
+                self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
+                    "sweep_failed", why=error.message, what_to_do=error.hint
+                )
             for request in requests:
                 request.future.set_exception(error)
             return None
         self._failures = 0
-        self._last_end = self._clock.monotonic()
+        self._last_end = self._shared.clock.monotonic()
         for request in requests:
             request.future.set_result(result)
         return result
@@ -177,12 +159,15 @@ class Sweeper:
         self, source: Source, *, full: bool, confirm: bool, sync: bool
     ) -> SweepResult | None:
         """Sweep what is configured now; None when that changed under way and nothing was ended."""
-        started, started_at = self._clock.monotonic(), timestamp(self._clock.wall_ns())
-        view = self._roots.view
+        started, started_at = (
+            self._shared.clock.monotonic(),
+            timestamp(self._shared.clock.wall_ns()),
+        )
+        view = self._shared.roots.view
         checks = {root: self._check(root, view) for root in view.lookers}
         # Looks count only under the states of the roots that were checked for them.
         began = SweepBegan(checks, source)
-        self._inbox.post(began)
+        self._shared.inbox.post(began)
         self._await(began.future)
         anew, unmet = self._known_paths()
         completed = set()
@@ -192,46 +177,46 @@ class Sweeper:
                 completed.add(root)
         if self._stopping.is_set():
             raise StoppingError("the sweep was abandoned")
-        if self._roots.view.scope != view.scope:
+        if self._shared.roots.view.scope != view.scope:
             return None
         asked = [path for path in sorted(unmet) if _is_asked(path, view, completed)]
         self._put(asked, source, view)
         ended = SweepEnded(frozenset(completed), confirm, full, started_at, started, sync)
-        self._inbox.post(ended)
+        self._shared.inbox.post(ended)
         return self._await(ended.future)
 
-    def _walk(
-        self, root: str, view: RootsView, source: Source, met: _Met, *, full: bool
-    ) -> bool:
+    def _walk(self, root: str, view: RootsView, source: Source, met: _Met, *, full: bool) -> bool:
         """Walk a root and hint at what moved; return whether the walk reached its end."""
 
         def is_over() -> bool:
-            return self._stopping.is_set() or self._roots.view.scope != view.scope
+            return self._stopping.is_set() or self._shared.roots.view.scope != view.scope
 
         try:
             for batch in view.lookers[root].walk(view.scope, full=full, stop=is_over):
-                sightings = [found for found in batch if isinstance(found, Sighting)]
-                moved = [
-                    path
-                    for path, signature in sightings
-                    if full or not self._signatures.unchanged(path, signature)
+                asked = [
+                    found.path
+                    for found in batch
+                    # A directory that cannot be listed may still hold a manifest.
+                    if full
+                    or isinstance(found, Unreadable)
+                    or not self._shared.signatures.unchanged(found.path, found.signature)
                 ]
-                met.add(path for path, _ in sightings)
-                self._put(moved, source, view)
+                met.add(found.path for found in batch)
+                self._put(asked, source, view)
         except (RootLostError, NoDescriptorsError) as error:
-            self._log.warning("walk_abandoned", path=root, why=error.message)
+            self._shared.log.warning("walk_abandoned", path=root, why=error.message)
             return False
         return not is_over()
 
     def _known_paths(self) -> tuple[set[str], set[str]]:
         """Return the paths that every sweep looks at, and all the registry knows."""
-        with self._store.reading() as registry:
+        with self._shared.store.reading() as registry:
             anew = set(registry.unconfirmed_looks())
-        return anew, self._signatures.paths() | anew
+        return anew, self._shared.signatures.paths() | anew
 
     def _put(self, paths: list[str], source: Source, view: RootsView) -> None:
         if paths:
-            self._inbox.put(
+            self._shared.inbox.put(
                 (Hint(path, source) for path in paths),
                 root_of=lambda path: view.scope.owner(path) or path,
                 block=True,
@@ -245,16 +230,18 @@ class Sweeper:
         seen = looker.check(identity)
         if seen.reason == Sickness.IDENTITY_CHANGED and self._holds_our_agents(root, looker):
             seen = looker.check(None)
-            self._log.warning("root_recognised", path=root, why="most known manifests are there")
+            self._shared.log.warning(
+                "root_recognised", path=root, why="most known manifests are there"
+            )
         return RootCheck(seen.healthy, seen.reason, seen.identity if seen.healthy else identity)
 
     def _stored_state(self, root: str) -> RootState | None:
-        with self._store.reading() as registry:
+        with self._shared.store.reading() as registry:
             return registry.roots().get(root)
 
     def _holds_our_agents(self, root: str, looker: Looker) -> bool:
         """Whether most manifests known below a root are there with their ids, or none is known."""
-        with self._store.reading() as registry:
+        with self._shared.store.reading() as registry:
             ids = registry.valid_ids(root)
         looks = looker.look(list(ids), Source.SWEEP) if ids else []
         same = sum(

@@ -7,7 +7,6 @@ runs in its own thread, as always. Everything else is what the daemon wires.
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import threading
@@ -16,22 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from meshd.acts import OperatorActs
-from meshd.batch import Looking
+from meshd.assembly import assemble
 from meshd.commands import AcceptRoot, Allow, Deny, Forget
-from meshd.committer import Committer
-from meshd.config.settings import ScanSettings
-from meshd.core.cadence import Cadence
-from meshd.core.coalescer import Coalescer
+from meshd.config.settings import ScanSettings, Settings, SweepSettings
 from meshd.core.model import Hint, Source
-from meshd.course import SweepCourses
-from meshd.inbox import Inbox
-from meshd.looker import make_looker
 from meshd.opening import open_store
-from meshd.reconciler import Reconciler
-from meshd.roots import Roots
-from meshd.signatures import Signatures
-from meshd.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,8 +90,8 @@ class World:
         roots: Iterable[Path],
         *,
         clock: SteppedClock | None = None,
-        interval: float = 300.0,
-        grace: float = 86_400.0,
+        interval: int = 300,
+        grace: int = 86_400,
         full_every: int = 1_000_000,
         **scan: Any,
     ) -> None:
@@ -113,38 +101,19 @@ class World:
         log = structlog.wrap_logger(self.log, processors=[])
         self.opened = open_store(state, self.clock)
         self.store = self.opened.store
+        self.settings = Settings(
+            scan=ScanSettings(roots=tuple(str(root) for root in roots), **scan),
+            sweep=SweepSettings(interval=f"{interval}s", full_every=full_every, grace=f"{grace}s"),
+        )
         self._writer = threading.Thread(target=self.store.writer.run, name="meshd-writer")
         self._writer.start()
-        with self.store.reading() as registry:
-            looks = itertools.count(registry.highest_look() + 1)
-            signatures = Signatures(registry.signatures())
-            denied = [denial.path for denial in registry.denials()]
-        self.inbox = Inbox(self.clock, Coalescer(0.2, 2.0, 100_000), capacity=1_000_000)
-        self.roots = Roots(
-            ScanSettings(roots=tuple(str(root) for root in roots), **scan),
-            denied,
-            lambda root, isolated: make_looker(
-                root, isolated=isolated, clock=self.clock, numbers=lambda: next(looks)
-            ),
-        )
-        looking = Looking(self.clock, lambda: next(looks))
-        committer = Committer(self.store, signatures, self.clock, log)
-        self.courses = SweepCourses(
-            self.roots, self.store, looking, committer, self.clock, interval=interval, grace=grace
-        )
-        acts = OperatorActs(
-            self.roots, self.inbox, self.store, looking, committer, self.courses, self.clock
-        )
-        self.reconciler = Reconciler(
-            self.roots, self.inbox, self.store, looking, committer, self.courses, acts,
-            self.clock, log, settle=0.2, sweep_wanted=lambda: None,
-        )  # fmt: skip
-        self.sweeper = Sweeper(
-            self.roots, self.inbox, self.store, signatures, self.clock,
-            Cadence(interval, full_every), log, lambda: 0.0,
-        )  # fmt: skip
+        parts = assemble(self.settings, self.store, self.clock, log)
+        self.parts = parts
+        self.inbox, self.roots, self.courses = parts.shared.inbox, parts.shared.roots, parts.courses
+        self.reconciler, self.sweeper = parts.reconciler, parts.sweeper
         # Waiting for the reconciler means running it: here, now, in this thread.
         self.sweeper._await = self._await  # type: ignore[method-assign]
+        # The first sweep of a run is full; the worlds of tests begin after it.
         self.sweeper._count = 1
 
     def _await(self, future: Any) -> Any:

@@ -88,9 +88,7 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write (R10)."""
-        return not (
-            self.changes or self.rows or self.removed or self.claims or self.dropped_claims
-        )
+        return not (self.changes or self.rows or self.removed or self.claims or self.dropped_claims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,9 +328,7 @@ def _told(decision: _Decision) -> Iterable[Change]:
     else:
         old, new = difference(before, after)
     path = row.holder_path if after is not None else decision.verdict.path
-    yield Change(
-        decision.kind, row.id, path, decision.verdict.observation.source, old, new
-    )
+    yield Change(decision.kind, row.id, path, decision.verdict.observation.source, old, new)
 
 
 # claims
@@ -342,7 +338,6 @@ def _judge_claims(
     known: Known, verdicts: Mapping[str, Verdict], rows_after: Mapping[str, Agent]
 ) -> tuple[list[Claim], list[str], list[Change]]:
     """Say what every path looked at claims now, and what of that is news."""
-    owners = {row.project_path: row for row in rows_after.values() if row.project_path is not None}
     named = {row.holder_path for row in rows_after.values()}
     kept: list[Claim] = []
     dropped: list[str] = []
@@ -351,34 +346,25 @@ def _judge_claims(
         verdict, old = verdicts[path], known.claims.get(path)
         if verdict.stand is Stand.FROZEN and verdict.reason is Reason.ROOT_SICK:
             continue
-        new = _claim(verdict, old, owners, verdicts, rows_after, named=path in named)
-        if new is None:
+        if verdict.stand in OPERATOR_ACTS or (verdict.stand is Stand.ABSENT and path not in named):
+            # It claims nothing that is worth keeping.
             if old is not None:
                 dropped.append(path)
             continue
+        new = _claim(verdict, old, _claim_outcome(verdict, verdicts, rows_after))
         if old is None or replace(new, look=old.look, looked_at_ns=old.looked_at_ns) != old:
             kept.append(new)
             changes.extend(_claim_news(old, new, verdict))
     return kept, dropped, changes
 
 
-def _claim(
-    verdict: Verdict,
-    old: Claim | None,
-    owners: Mapping[str, Agent],
-    verdicts: Mapping[str, Verdict],
-    rows_after: Mapping[str, Agent],
-    *,
-    named: bool,
-) -> Claim | None:
-    """Return what a path claims now; None when it claims nothing worth keeping."""
+def _claim(verdict: Verdict, old: Claim | None, outcome: ClaimOutcome) -> Claim:
+    """Return what a path claims now."""
     observation = verdict.observation
-    if verdict.stand in OPERATOR_ACTS or (verdict.stand is Stand.ABSENT and not named):
-        return None
     claim = Claim(
         path=verdict.path,
         root=verdict.root,
-        outcome=_claim_outcome(verdict, owners, verdicts, rows_after),
+        outcome=outcome,
         agent_id=verdict.agent_id,
         reason=verdict.reason,
         detail=observation.detail,
@@ -402,19 +388,15 @@ def _claim(
 
 
 def _claim_outcome(
-    verdict: Verdict,
-    owners: Mapping[str, Agent],
-    verdicts: Mapping[str, Verdict],
-    rows_after: Mapping[str, Agent],
+    verdict: Verdict, verdicts: Mapping[str, Verdict], rows_after: Mapping[str, Agent]
 ) -> ClaimOutcome:
     if verdict.stand is Stand.FROZEN:
         return ClaimOutcome.UNREADABLE
     if verdict.stand is not Stand.PRESENT:
         return ClaimOutcome.INVALID if verdict.stand is Stand.INVALID else ClaimOutcome.ABSENT
-    owner = owners.get(verdict.path)
-    if owner is not None and owner.id == verdict.agent_id:
-        return ClaimOutcome.VALID
     holder = rows_after.get(verdict.agent_id or "")
+    if holder is not None and holder.project_path == verdict.path:
+        return ClaimOutcome.VALID
     place = None if holder is None else verdicts.get(holder.holder_path)
     if place is not None and same_directory(place, verdict):
         return ClaimOutcome.ALIAS

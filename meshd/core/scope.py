@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fnmatch import translate
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from meshd.core.model import Reason
 
-# Directories that hold no projects, by name (the scanner's list of the peer, peer.md).
+# Directories that hold no projects, by name: the list DorkOS Mesh scans by, less the
+# dot-directories, which are never scanned.
 DEFAULT_EXCLUDES = (
     "node_modules",
     "vendor",
@@ -54,8 +55,12 @@ class Scope:
 
     def owner(self, path: str) -> str | None:
         """Return the longest configured root at or above `path`, or None."""
-        roots = set(self.roots)
+        roots = self._roots
         return next((above for above in self_and_above(path) if above in roots), None)
+
+    @cached_property
+    def _roots(self) -> frozenset[str]:
+        return frozenset(self.roots)
 
     def judge(self, path: str) -> Judgement:
         """Say which root owns `path` and why it is not scanned, denials first."""
@@ -109,8 +114,10 @@ def _matchers(
     patterns: tuple[str, ...],
 ) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
     """Compile patterns into one expression for names and one for paths below a root."""
-    names = [translate(pattern) for pattern in patterns if "/" not in pattern]
-    globs = [translate(pattern.strip("/")) for pattern in patterns if "/" in pattern]
+    # `name/` is how people write a directory; it is a name all the same.
+    plain = [pattern.rstrip("/") for pattern in patterns]
+    names = [translate(pattern) for pattern in plain if "/" not in pattern]
+    globs = [translate(pattern.lstrip("/")) for pattern in plain if "/" in pattern]
     return (
         re.compile("|".join(names)) if names else None,
         re.compile("|".join(globs)) if globs else None,

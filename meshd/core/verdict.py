@@ -99,9 +99,7 @@ class Verdict:
 
     def releases(self, agent_id: str) -> bool:
         """Whether the path is known not to hold this id any more (R4)."""
-        return self.stand in LETS_GO or (
-            self.stand is Stand.PRESENT and self.agent_id != agent_id
-        )
+        return self.stand in LETS_GO or (self.stand is Stand.PRESENT and self.agent_id != agent_id)
 
 
 def judge(

@@ -81,12 +81,14 @@ class Registry:
 
     def record(self, reference: str) -> Record | None:
         """Return the agent with this id, or the one that lives (or lived last) at this path."""
-        found = self._records("agents.id = ?", (reference,))
-        if not found and reference.startswith("/"):
-            raw = os.fsencode(reference)
+        # Bound as bytes, because what a person typed need not be UTF-8.
+        raw = os.fsencode(reference)
+        if reference.startswith("/"):
             found = self._records("agents.project_path = ?", (raw,)) or self._records(
                 "agents.last_path = ?", (raw,)
             )
+        else:
+            found = self._records("agents.id = CAST(? AS TEXT)", (raw,))
         return found[0] if found else None
 
     def records(self) -> list[Record]:
