@@ -1,0 +1,57 @@
+"""What every answer promises, whatever it is about."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from meshd import answers
+from meshd.answers import Running
+from meshd.core.model import (
+    ClaimOutcome,
+    RootState,
+)
+from meshd.store.registry import Record
+from tests.answers.filled import NOW_NS, STATE, Base, agent, claim, unreachable
+
+
+def test_a_path_that_is_not_utf8_survives_as_ascii_json(base: Base) -> None:
+    path = os.fsdecode(b"/root/caf\xe9")
+    base.put(agent("a", project_path=path, last_path=path))
+
+    text = json.dumps(answers.registry_document(base.registry, NOW_NS), ensure_ascii=True)
+
+    assert r"caf\udce9" in text
+    assert json.loads(text)["agents"][0]["projectPath"] == path
+
+
+def test_answers_are_plain_values(base: Base) -> None:
+    base.put(agent("a"), unreachable("b", flags=("x",)), claim("b", ClaimOutcome.ABSENT))
+    running = Running(1, STATE, {"/root": RootState("/root", healthy=True)})
+
+    for document in (
+        answers.registry_document(base.registry, NOW_NS),
+        answers.status_document(base.registry, NOW_NS, running),
+        answers.claims_document(base.registry),
+    ):
+        assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_a_record_is_shown_the_same_alone_as_in_the_list(base: Base) -> None:
+    base.put(agent("a"), RootState("/root", healthy=True))
+    record = base.registry.record("/root/a")
+    assert isinstance(record, Record)
+
+    assert answers.agent_document(record, NOW_NS) == base.listed()["a"]
+
+
+def test_answering_needs_neither_web_framework_nor_validator() -> None:
+    code = "import sys, meshd.answers; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+
+    heavy = {"pydantic", "pydantic_settings", "fastapi", "starlette", "uvicorn", "structlog"}
+    assert heavy.isdisjoint(loaded)

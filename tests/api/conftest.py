@@ -1,0 +1,20 @@
+"""A running daemon for every test that asks for one."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.api.running import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with contextlib.closing(Daemon(tmp_path.resolve())) as running:
+        yield running
