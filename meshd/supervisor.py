@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+HURRIED_DEADLINE = 1.0
+"""Seconds an actor has once the stop is hurried: enough for a commit under way, because a
+manager and a terminal often send one signal twice."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -111,7 +115,7 @@ class Supervisor:
     def stop(self, order: Iterable[str] | None = None, *, deadline: float = 5.0) -> list[str]:
         """Stop every actor, one after the other, each before the next is asked.
 
-        SIGINT or SIGTERM meanwhile hurries: the rest is asked, and waited for no more.
+        SIGINT or SIGTERM meanwhile hurries: each of the rest has a moment, and no more.
 
         Args:
             order: names in the order of stopping; unknown ones are skipped, missing ones
@@ -135,7 +139,7 @@ class Supervisor:
         return [name for name in late if name in self._running]
 
     def hurry(self) -> None:
-        """Take back the deadlines: whatever is not stopped yet is asked, not waited for."""
+        """Shorten the deadlines: whatever is not stopped yet has a moment, and no more."""
         self._hurried = True
 
     def _run(self, actor: Actor) -> None:
@@ -160,8 +164,10 @@ class Supervisor:
         """Wait until an actor has ended, and take note of whatever else happens meanwhile."""
         until = self._clock.monotonic() + deadline
         while name in self._running:
-            left = 0.0 if self._hurried else max(0.0, until - self._clock.monotonic())
-            wakeup = self.wait(left)
+            now = self._clock.monotonic()
+            if self._hurried:
+                until = min(until, now + HURRIED_DEADLINE)
+            wakeup = self.wait(max(0.0, until - now))
             if wakeup is None:
                 return False
             if wakeup in (signal.SIGINT, signal.SIGTERM):
