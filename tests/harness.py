@@ -10,23 +10,25 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 from meshd.assembly import assemble
-from meshd.commands import AcceptRoot, Allow, Deny, Forget
 from meshd.config.settings import ScanSettings, Settings, SweepSettings
 from meshd.core.model import Hint, Source
 from meshd.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from concurrent.futures import Future
+    from pathlib import Path
 
-    from meshd.commands import SweepResult
+    from meshd.commands import AcceptRoot, Allow, Deny, Forget, SweepResult
     from meshd.core.model import Agent
     from meshd.store.registry import Record
+
+Result = TypeVar("Result")
 
 MANIFEST = {
     "id": "a",
@@ -56,11 +58,11 @@ class SteppedClock:
         self.wall_seconds += seconds
 
 
-def manifest(agent_id: str, **fields: Any) -> dict[str, Any]:
+def manifest(agent_id: str, **fields: object) -> dict[str, Any]:
     return {**MANIFEST, "id": agent_id, "name": f"agent {agent_id}", **fields}
 
 
-def write_manifest(project: Path, agent_id: str, **fields: Any) -> Path:
+def write_manifest(project: Path, agent_id: str, **fields: object) -> Path:
     """Write a manifest as an editor saves: a new file, renamed over the old one."""
     return write_bytes(project, json.dumps(manifest(agent_id, **fields)).encode())
 
@@ -93,7 +95,7 @@ class World:
         interval: int = 300,
         grace: int = 86_400,
         full_every: int = 1_000_000,
-        **scan: Any,
+        **scan: Any,  # noqa: ANN401 - whatever ScanSettings takes
     ) -> None:
         state.mkdir(exist_ok=True, mode=0o700)
         self.clock = clock or SteppedClock()
@@ -116,7 +118,7 @@ class World:
         # The first sweep of a run is full; the worlds of tests begin after it.
         self.sweeper._count = 1
 
-    def _await(self, future: Any) -> Any:
+    def _await(self, future: Future[Result]) -> Result:
         while not future.done():
             self.drain()
             if not future.done():
@@ -154,7 +156,7 @@ class World:
             root_of=lambda path: owner(path) or path,
         )
 
-    def act(self, act: Deny | Allow | Forget | AcceptRoot) -> Any:
+    def act(self, act: Deny | Allow | Forget | AcceptRoot) -> Any:  # noqa: ANN401 - each act resolves to its own type
         self.inbox.post(act)
         self.drain()
         return act.future.result(timeout=0)
