@@ -10,13 +10,11 @@ import pytest
 from meshd.clock import SystemClock
 from meshd.opening import open_store
 from meshd.store.connection import open_writing
+from tests.answers.filled import Base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-from tests.answers.filled import Base
 
 
 @pytest.fixture

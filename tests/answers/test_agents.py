@@ -18,32 +18,14 @@ from meshd.core.snapshot import outside_name
 from tests.answers.filled import HOUR, NOW_NS, Base, agent, ago, claim, unreachable
 
 # The order of design: Surfaces; what follows these is the rest of the row.
+# fmt: off
 FIRST_KEYS = [
-    "id",
-    "name",
-    "displayName",
-    "description",
-    "runtime",
-    "namespace",
-    "capabilities",
-    "behavior",
-    "budget",
-    "projectPath",
-    "lastPath",
-    "scanRoot",
-    "status",
-    "healthStatus",
-    "confirmed",
-    "unreachableReason",
-    "unreachableFor",
-    "flags",
-    "registeredAt",
-    "registeredBy",
-    "updatedAt",
-    "lastSeenAt",
-    "lastSeenEvent",
-    "seq",
+    "id", "name", "displayName", "description", "runtime", "namespace", "capabilities",
+    "behavior", "budget", "projectPath", "lastPath", "scanRoot", "status", "healthStatus",
+    "confirmed", "unreachableReason", "unreachableFor", "flags", "registeredAt", "registeredBy",
+    "updatedAt", "lastSeenAt", "lastSeenEvent", "seq",
 ]
+# fmt: on
 
 
 def test_a_row_shows_every_field_of_an_agent_in_the_published_order(base: Base) -> None:
