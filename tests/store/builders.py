@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,18 @@ def working(
         writer.stop()
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def mounted(directory: Path, options: str) -> Iterator[Path]:
+    """Mount a file system of its own below a directory. Needs root."""
+    disk = directory / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def set_meta(key: str, value: str = "1") -> Callable[[apsw.Connection], str]:
