@@ -70,7 +70,7 @@ class OperatorActs:
                         circumstances,
                         self._shared.clock,
                         costs_allowed=True,
-                        rider=Rider((told,), lambda one: apply.add_denial(one, denial)),
+                        rider=Rider((told,), lambda one, _: apply.add_denial(one, denial)),
                     )
                 )
                 if not committed.reopened:

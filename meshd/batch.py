@@ -70,11 +70,11 @@ class Rider:
 
     Attributes:
         told: changes to log before the plan's.
-        act: further statements.
+        act: further statements, told what the plan was.
     """
 
     told: tuple[Change, ...] = ()
-    act: Callable[[apsw.Connection], None] = lambda _: None
+    act: Callable[[apsw.Connection, Plan], None] = lambda _connection, _plan: None
 
 
 NO_RIDER = Rider()
@@ -213,7 +213,7 @@ def commit_operation(  # noqa: PLR0913 - the last three are keywords of one call
         told = (*rider.told, *_told_of_holds(guarded, holds))
         numbers = changelog.append(connection, told, at)
         numbers += apply.apply(connection, planned, at)
-        rider.act(connection)
+        rider.act(connection, planned)
         changes = zip(numbers, (*told, *planned.changes), strict=True)
         return Committed(tuple(changes), verdicts, holds=holds)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import apsw
 
     from meshd.commands import SweepBegan, SweepEnded
+    from meshd.core.plan import Plan
     from meshd.shared import Shared
 
 
@@ -51,7 +52,12 @@ class Course:
     def note(self, committed: Committed) -> None:
         """Remember what a batch of this sweep changed."""
         self.changes.extend(committed.changes)
-        self.born |= any(change.kind is Kind.REGISTERED for _, change in committed.changes)
+        self.born |= tells_a_birth(change for _, change in committed.changes)
+
+
+def tells_a_birth(changes: Iterable[Change]) -> bool:
+    """Whether a row was born by these changes."""
+    return any(change.kind is Kind.REGISTERED for change in changes)
 
 
 class SweepCourses:
@@ -193,9 +199,9 @@ class SweepCourses:
         guarded = GuardedSweep(self.holds, now, ended.confirm, silent=ended.sync)
         advanced: dict[str, RootState] = {}
 
-        def also(connection: apsw.Connection) -> None:
+        def also(connection: apsw.Connection, planned: Plan) -> None:
             advanced.update(self._advance(connection, clocks))
-            if course.born:
+            if course.born or tells_a_birth(planned.changes):
                 apply.set_meta(connection, "sweep", str(course.number + 1))
 
         while True:

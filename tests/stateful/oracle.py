@@ -1,0 +1,109 @@
+"""What the registry must say after a sweep, told a second time and in another way.
+
+The plan decides closed sets of looks; this walks the whole disk at once and knows nothing
+of hints, batches, claims or transactions. It shares no code with meshd: paths, ids and
+states are plain strings. A sweep here is the operator's own (`--confirm`), so nothing is
+held by the mass guard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Look:
+    """What lies at one path: `present` (with id and name), `absent`, `invalid`, `frozen`, `denied`."""
+
+    outcome: str
+    agent_id: str = ""
+    name: str = ""
+    worktree: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One expected row. `absent_since` is the observed clock of its root, None while unknown."""
+
+    agent_id: str
+    name: str
+    path: str | None
+    last_path: str
+    status: str = "active"
+    absent_since: float | None = None
+    born: bool = False
+
+    @property
+    def holder(self) -> str:
+        return self.path or self.last_path
+
+
+@dataclass
+class Oracle:
+    """The expected registry."""
+
+    grace: float
+    interval: float
+    rows: dict[str, Row] = field(default_factory=dict)
+    clocks: dict[str, float] = field(default_factory=dict)
+    last_sweep: dict[str, float] = field(default_factory=dict)
+
+    def sweep(self, disk: dict[str, Look], roots: dict[str, str], healthy: set[str], now: float) -> None:
+        """Sweep.
+
+        Args:
+            disk: a look at every path there is or was.
+            roots: the root of every path.
+            healthy: roots that can be seen.
+            now: monotonic seconds.
+        """
+        for root in healthy:
+            passed = max(0.0, now - self.last_sweep.get(root, now))
+            self.clocks[root] = self.clocks.get(root, 0.0) + min(passed, 2 * self.interval)
+            self.last_sweep[root] = now
+        claims: dict[str, list[str]] = {}
+        for path, look in disk.items():
+            if look.outcome == "present":
+                claims.setdefault(look.agent_id, []).append(path)
+        before = dict(self.rows)
+        self.rows = {}
+        for agent_id in sorted(before.keys() | claims.keys()):
+            row = before.get(agent_id)
+            better = sorted(
+                claims.get(agent_id, []), key=lambda path: (disk[path].worktree, path)
+            )
+            if row is None:
+                self._live(agent_id, better[0], disk, born=False)
+                continue
+            there = disk[row.holder]
+            if there.outcome == "present" and there.agent_id == agent_id:
+                best = better[0] if row.born else row.holder
+                self._live(agent_id, best, disk, born=False)
+            elif there.outcome in ("frozen", "invalid"):
+                anew = there.outcome == "invalid"
+                self.rows[agent_id] = replace(
+                    row, absent_since=None if anew else row.absent_since, born=False
+                )
+            elif better:
+                self._live(agent_id, better[0], disk, born=False)
+            elif there.outcome == "denied":
+                continue
+            else:
+                self._lose(row, there, self.clocks[roots[row.holder]])
+
+    def _live(self, agent_id: str, path: str, disk: dict[str, Look], *, born: bool) -> None:
+        self.rows[agent_id] = Row(agent_id, disk[path].name, path, path, born=born)
+
+    def _lose(self, row: Row, there: Look, clock: float) -> None:
+        since = row.absent_since
+        displaced_now = there.outcome == "present" and row.path is not None
+        over = row.status == "unreachable" and since is not None and clock - since >= self.grace
+        if over and not displaced_now:
+            return
+        self.rows[row.agent_id] = replace(
+            row,
+            path=None if there.outcome == "present" else row.path,
+            status="unreachable",
+            absent_since=clock if since is None else since,
+            born=False,
+        )

@@ -1,0 +1,317 @@
+"""Any program of edits, moves, losses, acts and crashes, then one sweep: registry equals disk.
+
+Real files, real SQLite, the parts the daemon wires. The clock is stepped. After every sweep
+the rows must be the oracle's; after every step the invariants must hold.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from meshd.commands import Allow, Deny, SweepBegan
+from meshd.core.model import ClaimOutcome, Hint, Source
+from tests.harness import SteppedClock, World, write_bytes, write_manifest
+from tests.stateful.oracle import Look, Oracle, Row
+
+ROOTS = ("one", "two")
+PLACES = tuple(f"{root}/{place}" for root in ROOTS for place in ("p", "q", "r", "deep/s"))
+IDS = ("a", "b", "c", "d")
+INTERVAL, GRACE = 300, 900
+
+places = st.sampled_from(PLACES)
+ids = st.sampled_from(IDS)
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """A hostile user, an operator and a power switch, against one registry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A memory file system where there is one: thousands of commits wait for no disk.
+        memory = Path("/dev/shm")
+        self.base = Path(
+            tempfile.mkdtemp(prefix="meshd-machine-", dir=memory if memory.is_dir() else None)
+        )
+        self.clock = SteppedClock()
+        self.names = 0
+        self.denied: set[str] = set()
+        self.away: set[str] = set()
+
+    @initialize()
+    def start(self) -> None:
+        for root in ROOTS:
+            (self.base / root).mkdir()
+        self.world = self.new_world()
+        self.oracle = Oracle(GRACE, INTERVAL)
+
+    def new_world(self) -> World:
+        return World(
+            self.base / "state",
+            [self.base / root for root in ROOTS],
+            clock=self.clock,
+            interval=INTERVAL,
+            grace=GRACE,
+        )
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.stop()
+        shutil.rmtree(self.base)
+
+    # where things are
+
+    def real(self, place: str) -> Path:
+        """Return where a place is now: below its root, or below the root's hiding place."""
+        root, _, rest = place.partition("/")
+        return self.base / (f"{root}-away" if root in self.away else root) / rest
+
+    def path(self, place: str) -> str:
+        return str(self.base / place)
+
+    def look(self, place: str) -> Look:
+        root = place.partition("/")[0]
+        if any(place == one or place.startswith(one + "/") for one in self.denied):
+            return Look("denied")
+        if root in self.away:
+            return Look("frozen")
+        project = self.real(place)
+        file = project / ".dork" / "agent.json"
+        if not file.exists():
+            return Look("absent")
+        text = file.read_text()
+        if not text.startswith("{") or not text.endswith("}"):
+            return Look("invalid")
+        agent_id, name = text.split('"id": "')[1][0], text.split('"name": "')[1].split('"')[0]
+        return Look("present", agent_id, name, worktree=(project / ".git").is_file())
+
+    # the user
+
+    @rule(place=places, agent_id=ids)
+    def write(self, place: str, agent_id: str) -> None:
+        self.names += 1
+        self.real(place).mkdir(parents=True, exist_ok=True)
+        write_manifest(self.real(place), agent_id, name=f"name {self.names}")
+
+    @rule(place=places)
+    def tear(self, place: str) -> None:
+        if (self.real(place) / ".dork").is_dir():
+            self.names += 1
+            write_bytes(self.real(place), b'{"id": "a' + b" " * self.names)
+
+    @rule(place=places)
+    def delete_manifest(self, place: str) -> None:
+        (self.real(place) / ".dork" / "agent.json").unlink(missing_ok=True)
+
+    @rule(place=places)
+    def delete_project(self, place: str) -> None:
+        shutil.rmtree(self.real(place), ignore_errors=True)
+
+    @rule(source=places, to=places)
+    def move(self, source: str, to: str) -> None:
+        if self.real(source).is_dir() and not self.real(to).exists():
+            self.real(to).parent.mkdir(parents=True, exist_ok=True)
+            self.real(source).rename(self.real(to))
+
+    @rule(source=places, to=places, worktree=st.booleans())
+    def clone(self, source: str, to: str, worktree: bool) -> None:
+        if self.real(source).is_dir() and not self.real(to).exists():
+            shutil.copytree(self.real(source), self.real(to))
+            if worktree and not (self.real(to) / ".git").exists():
+                (self.real(to) / ".git").write_text("gitdir: elsewhere\n")
+
+    @rule(one=places, other=places)
+    def swap(self, one: str, other: str) -> None:
+        files = [self.real(place) / ".dork" / "agent.json" for place in (one, other)]
+        if one != other and all(file.exists() for file in files):
+            aside = files[0].with_name("aside")
+            files[0].rename(aside)
+            files[1].rename(files[0])
+            aside.rename(files[1])
+
+    # faults
+
+    @rule(root=st.sampled_from(ROOTS))
+    def unmount(self, root: str) -> None:
+        if root not in self.away:
+            (self.base / root).rename(self.base / f"{root}-away")
+            self.away.add(root)
+
+    @rule(root=st.sampled_from(ROOTS))
+    def mount(self, root: str) -> None:
+        if root in self.away:
+            (self.base / f"{root}-away").rename(self.base / root)
+            self.away.remove(root)
+
+    @rule()
+    def restart(self) -> None:
+        self.world.stop()
+        self.world = self.new_world()
+        self.oracle.last_sweep.clear()
+
+    @rule(some=st.sets(places))
+    def crash_in_sweep(self, some: set[str]) -> None:
+        """A sweep dies after some of its gains were committed, and the daemon starts again."""
+        view = self.world.roots.view
+        checks = {root: self.world.sweeper._check(root, view) for root in view.lookers}
+        self.world.inbox.post(SweepBegan(checks, Source.SWEEP))
+        self.world.drain()
+        self.world.inbox.put(
+            [Hint(self.path(place), Source.SWEEP) for place in sorted(some)],
+            root_of=lambda path: view.scope.owner(path) or path,
+        )
+        self.world.drain()
+        self.restart()
+        self.believe_the_rows()
+
+    # events and the operator
+
+    @rule(some=st.sets(places, min_size=1))
+    def events(self, some: set[str]) -> None:
+        """Events about some places arrive, and settle; the rest of what happened is missed."""
+        self.world.hint(*(Path(self.path(place)) for place in sorted(some)))
+        self.world.settle()
+        self.believe_the_rows()
+
+    @rule(place=places)
+    def deny(self, place: str) -> None:
+        self.world.act(Deny(self.path(place), None, "test"))
+        self.denied.add(place)
+        self.believe_the_rows()
+
+    @rule(place=places)
+    def allow(self, place: str) -> None:
+        self.world.act(Allow(self.path(place)))
+        self.denied.discard(place)
+
+    @rule(sync=st.booleans())
+    def careful_sweep(self, sync: bool) -> None:
+        """A sweep of the timer, or a sync: the mass guard may hold what it would take."""
+        self.world.sweep(sync=sync)
+        if not sync:
+            now = self.clock.monotonic()
+            for root in set(ROOTS) - self.away:
+                passed = now - self.oracle.last_sweep.get(root, now)
+                clock = self.oracle.clocks.get(root, 0.0)
+                self.oracle.clocks[root] = clock + min(passed, 2 * INTERVAL)
+                self.oracle.last_sweep[root] = now
+        self.believe_the_rows()
+
+    @rule(full=st.booleans(), minutes=st.sampled_from((0, 1, 5, 15, 10_000)))
+    def sweep(self, full: bool, minutes: int) -> None:
+        self.clock.step(minutes * 60)
+        # The sweep looks twice, the second time after the settle time, and its clocks count
+        # to its end; the oracle is told of the same moment.
+        self.world.sweep(full=full, confirm=True)
+        disk = {self.path(place): self.look(place) for place in PLACES}
+        roots = {self.path(place): place.partition("/")[0] for place in PLACES}
+        self.oracle.sweep(disk, roots, set(ROOTS) - self.away, self.clock.monotonic())
+        assert self.rows() == self.oracle.rows
+
+    @precondition(lambda self: hasattr(self, "world"))
+    @rule()
+    def sweep_again_changes_nothing(self) -> None:
+        """I2: a second sweep over an unchanged disk finds nothing to tell."""
+        self.sweep(full=False, minutes=0)
+        seq = self.world.seq()
+        self.sweep(full=False, minutes=0)
+        assert self.world.seq() == seq
+
+    # what is
+
+    def rows(self) -> dict[str, Row]:
+        with self.world.store.reading() as registry:
+            number = int(registry.meta("sweep", "1"))
+        return {
+            agent.id: Row(
+                agent.id,
+                agent.name,
+                agent.project_path,
+                agent.last_path,
+                str(agent.status),
+                agent.absent_clock,
+                born=agent.born_sweep == number,
+            )
+            for agent in self.world.agents.values()
+        }
+
+    def believe_the_rows(self) -> None:
+        """Take the rows as they are for what the next sweep starts from.
+
+        What a part of the events does to the registry is for the invariants to judge; the
+        oracle knows whole disks only.
+        """
+        self.oracle.rows = self.rows()
+
+    @invariant()
+    def one_live_row_per_path(self) -> None:
+        """I4. (That there is one row per id is the primary key.)"""
+        if hasattr(self, "world"):
+            paths = [agent.project_path for agent in self.world.agents.values()]
+            held = [path for path in paths if path is not None]
+            assert len(held) == len(set(held))
+
+    @invariant()
+    def valid_claims_and_live_rows_agree(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        with self.world.store.reading() as registry:
+            valid = {
+                claim.path: claim.agent_id for claim in registry.claims(ClaimOutcome.VALID)
+            }
+        owners = {
+            agent.project_path: agent.id
+            for agent in self.world.agents.values()
+            if agent.project_path is not None
+        }
+        for path, agent_id in valid.items():
+            assert owners.get(path) == agent_id
+
+    @invariant()
+    def the_log_replays_to_the_rows(self) -> None:
+        """I8: every row is what the change log says it is, and none went without an entry."""
+        if not hasattr(self, "world"):
+            return
+        told: dict[str, dict[str, object]] = {}
+        with self.world.store.reading() as registry:
+            entries = registry.changes_since(0, 1_000_000)
+        for entry in entries:
+            if entry.kind in ("removed", "denied", "forgotten"):
+                if entry.agent_id is not None:
+                    del told[entry.agent_id]
+            elif entry.kind in ("refused", "invalid", "valid"):
+                continue
+            elif entry.agent_id is not None:
+                told.setdefault(entry.agent_id, {}).update(entry.after or {})
+        assert {
+            agent_id: (row["name"], row["projectPath"], row["status"])
+            for agent_id, row in told.items()
+        } == {
+            agent.id: (agent.name, agent.project_path, str(agent.status))
+            for agent in self.world.agents.values()
+        }
+
+
+def test_any_program_of_changes_and_one_sweep() -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        RegistryMachine,
+        settings=settings(
+            max_examples=int(os.environ.get("MESHD_MACHINE_EXAMPLES", "60")),
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
