@@ -23,12 +23,7 @@ from meshd.api.requests import (
 )
 from meshd.errors import NotFoundError
 
-router = APIRouter(
-    tags=["acts"],
-    responses={
-        status: {"model": schemas.Failure} for status in (400, 403, 404, 409, 413, 503, 504)
-    },
-)
+router = APIRouter(tags=["acts"], responses=schemas.FAILURES)
 _DONE = {"success": True}
 
 
@@ -48,11 +43,7 @@ async def sync(daemon: Daemon) -> Reply:
     return Reply({"seq": result.seq, "held": result.held, "roots": roots})
 
 
-@router.post(
-    "/reload",
-    response_model=schemas.ReloadAnswer,
-    responses={422: {"model": schemas.Failure}},
-)
+@router.post("/reload", response_model=schemas.ReloadAnswer)
 async def reload(daemon: Daemon) -> Reply:
     """Read the configuration anew; a refused one changes nothing."""
     outcome = await finished(daemon.reload(), ACT_SECONDS)
@@ -72,7 +63,7 @@ async def accept_root(daemon: Daemon, body: AcceptRequest) -> Reply:
     return Reply(_DONE)
 
 
-@router.post("/deny", status_code=201, response_model=schemas.Done)
+@router.post("/deny", status_code=201, response_model=schemas.Done, responses=schemas.PEER_FAILURES)
 async def deny(daemon: Daemon, body: DenyRequest) -> Reply:
     """Leave a path alone, with everything below it."""
     require_in_scope(daemon, body.path)
@@ -80,7 +71,7 @@ async def deny(daemon: Daemon, body: DenyRequest) -> Reply:
     return Reply(_DONE, status_code=201)
 
 
-@router.delete("/denied/{path:path}", response_model=schemas.Done)
+@router.delete("/denied/{path:path}", response_model=schemas.Done, responses=schemas.PEER_FAILURES)
 async def allow(
     path: str,  # noqa: ARG001 - named for the route; read from the raw URL below
     request: Request,

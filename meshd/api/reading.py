@@ -21,10 +21,7 @@ from meshd.api.requests import Daemon
 from meshd.core.model import Agent, ClaimOutcome
 from meshd.services import Services
 
-router = APIRouter(
-    tags=["registry"],
-    responses={400: {"model": schemas.Failure}, 503: {"model": schemas.Failure}},
-)
+router = APIRouter(tags=["registry"], responses=schemas.FAILURES)
 _UNKNOWN_AGENT: dict[int | str, dict[str, Any]] = {404: {"model": schemas.PeerFailure}}
 
 
@@ -50,7 +47,7 @@ def list_registry(daemon: Daemon) -> Reply:
         return Reply(answers.registry_document(registry, daemon.clock.wall_ns()))
 
 
-@router.get("/agents", response_model=schemas.AgentsAnswer, response_model_exclude_none=True)
+@router.get("/agents", response_model=schemas.AgentsAnswer, responses=schemas.PEER_FAILURES)
 def list_agents(
     daemon: Daemon,
     runtime: Annotated[str | None, Query(min_length=1)] = None,

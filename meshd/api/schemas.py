@@ -6,7 +6,7 @@ Nothing is converted through these models: they describe, `meshd.answers` decide
 
 # Annotations here are read at run time by the framework, so they are not postponed.
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -49,6 +49,13 @@ class PeerFailure(Shape):
 
     error: str
     details: list[Detail] | None = None
+
+
+# "default" also keeps the framework from describing a 422 that is never sent.
+FAILURES: Final[dict[int | str, Members]] = {
+    "default": {"model": Failure, "description": "A failure; `code` says which."}
+}
+PEER_FAILURES: Final[dict[int | str, Members]] = {400: {"model": PeerFailure}}
 
 
 class Done(Shape):

@@ -135,7 +135,7 @@ class Server:
                 lifespan="off",
                 interface="asgi3",
                 log_config=None,
-                log_level="warning",
+                log_level="error",
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
