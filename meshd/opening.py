@@ -95,19 +95,19 @@ def open_store(directory: Path, clock: Clock) -> Opened:
     """
     path = directory / DATABASE
     file = PolicyFile(directory / POLICY)
+    unreadable = None
     try:
-        policy = file.load()
-        unreadable = None
+        expected = file.load() is not None
     except DamagedDatabaseError as error:
-        policy, unreadable = None, error
-    condition = examine(path, expected=policy is not None or unreadable is not None)
+        expected, unreadable = True, error
+    condition = examine(path, expected=expected)
     rebuild = condition in (Condition.LOST, Condition.DAMAGED)
     if rebuild and unreadable is not None:
         raise unreadable
     try:
         moved = quarantine(path, _stamp(clock)) if rebuild or _has_leftovers(path) else []
         path.touch(mode=0o600)
-        applied, epoch = _prepare(path, file, policy, timestamp(clock.wall_ns()))
+        applied, epoch = _prepare(path, file, timestamp(clock.wall_ns()))
     except (apsw.Error, OSError) as error:
         raise StoreError(
             f"cannot prepare {path}: {error}",
@@ -122,14 +122,12 @@ def open_store(directory: Path, clock: Clock) -> Opened:
     )
 
 
-def _prepare(
-    path: Path, file: PolicyFile, policy: Policy | None, at: str
-) -> tuple[list[Migration], str]:
+def _prepare(path: Path, file: PolicyFile, at: str) -> tuple[list[Migration], str]:
     """Bring the database and its mirror up to date; return the migrations applied and the epoch."""
     connection = open_writing(path)
     try:
         applied = migrate(connection, at)
-        epoch = _settle_epoch(connection, policy)
+        epoch = _settle_epoch(connection, file)
         mirror(connection, file, epoch)
     finally:
         connection.close()
@@ -164,7 +162,7 @@ def _has_leftovers(path: Path) -> bool:
     )
 
 
-def _settle_epoch(connection: apsw.Connection, inherited: Policy | None) -> str:
+def _settle_epoch(connection: apsw.Connection, file: PolicyFile) -> str:
     """Return the database's epoch; one without begins it with the policy that was mirrored.
 
     The epoch commits with what is inherited, so a rebuild that died in between inherits too.
@@ -172,6 +170,7 @@ def _settle_epoch(connection: apsw.Connection, inherited: Policy | None) -> str:
     epoch = Registry(connection).meta("epoch")
     if epoch:
         return epoch
+    inherited = file.load()
     epoch = secrets.token_hex(4)
     with transaction(connection):
         apply.set_meta(connection, "epoch", epoch)

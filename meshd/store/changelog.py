@@ -71,11 +71,20 @@ def since(connection: apsw.Connection, seq: int, limit: int = 1000) -> list[Entr
             None if path is None else os.fsdecode(path),
             source,
             at,
-            None if before is None else json.loads(before),
-            None if after is None else json.loads(after),
+            _read_document(before),
+            _read_document(after),
         )
         for number, kind, agent_id, path, source, at, before, after in rows
     ]
+
+
+def _read_document(text: str | None) -> dict[str, Any] | None:
+    """Read a JSON column; one that is damaged must not end the feed for all that follows."""
+    try:
+        value = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def bounds(connection: apsw.Connection) -> tuple[int, int]:

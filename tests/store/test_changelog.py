@@ -58,6 +58,18 @@ def test_every_field_of_an_entry_survives(connection: apsw.Connection) -> None:
     ]
 
 
+@pytest.mark.parametrize("damage", ["{ torn", "[]", "[" * 100_000])
+def test_a_damaged_entry_loses_its_details_and_stops_nobody(
+    damage: str, connection: apsw.Connection
+) -> None:
+    append(connection, "t")
+    connection.execute("UPDATE changes SET before_json = ?1, after_json = ?1", (damage,))
+    append(connection, "t")
+
+    found = [(entry.seq, entry.before, entry.after) for entry in changelog.since(connection, 0)]
+    assert found == [(1, None, None), (2, None, None)]
+
+
 def test_since_pages_without_missing_or_repeating_an_entry(connection: apsw.Connection) -> None:
     append(connection, *["t"] * 10)
     pages, after = [], 0

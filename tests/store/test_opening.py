@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import apsw
@@ -13,13 +12,12 @@ import pytest
 from meshd import opening
 from meshd.core.model import ClaimOutcome, Denial
 from meshd.errors import (
-    AlreadyRunningError,
     DamagedDatabaseError,
     ForeignDatabaseError,
     NewerDatabaseError,
     StoreError,
 )
-from meshd.opening import Opened, locked, open_store
+from meshd.opening import Opened, open_store
 from meshd.policy import PolicyFile
 from meshd.store import apply
 from meshd.store.connection import Condition, open_writing
@@ -186,6 +184,20 @@ def test_a_rebuild_cut_short_anywhere_inherits_the_policy_all_the_same(
     assert contents(open_store(used, SteppedClock())) == ([], [DENIAL], [RULE])
 
 
+def test_a_rebuild_cut_short_whose_policy_is_then_damaged_is_refused(
+    used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (used / "meshd.db").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "_settle_epoch", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            open_store(used, SteppedClock())
+    (used / "policy.json").write_text("{ torn")
+
+    with pytest.raises(DamagedDatabaseError, match="cannot be understood"):
+        open_store(used, SteppedClock())
+
+
 def test_a_log_without_its_database_is_kept_and_not_replayed_into_the_new_one(
     state: Path,
 ) -> None:
@@ -325,55 +337,6 @@ def test_a_denial_is_in_the_policy_before_whoever_asked_hears_of_it(state: Path)
         future.add_done_callback(look)
         future.result(SOON)
     assert seen == [True]
-
-
-# one daemon per state directory
-
-HOLD = """
-import sys
-from pathlib import Path
-from meshd.opening import locked
-with locked(Path(sys.argv[1])):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-
-
-def start_another(directory: Path) -> subprocess.Popen[bytes]:
-    """Start a process that holds the lock until its input ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"locked\n"
-    return process
-
-
-@pytest.mark.parametrize("end", ["kill -9", "a clean end"])
-def test_a_second_process_is_refused_until_the_first_has_ended(end: str, state: Path) -> None:
-    with start_another(state) as process:
-        with pytest.raises(AlreadyRunningError, match=f"process {process.pid}"), locked(state):
-            pass
-        if end == "kill -9":
-            process.kill()
-        process.communicate(b"")
-    with locked(state):
-        assert (state / "meshd.lock").read_text() == f"{os.getpid()}\n"
-
-
-def test_locking_creates_the_directory_private(tmp_path: Path) -> None:
-    directory = tmp_path / "new" / "state"
-    with locked(directory):
-        assert directory.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_lock_that_is_a_symlink_is_not_followed(state: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("precious")
-    (state / "meshd.lock").symlink_to(tmp_path / "precious")
-
-    with pytest.raises(OSError, match="symbolic link"), locked(state):
-        pass
-    assert (tmp_path / "precious").read_text() == "precious"
 
 
 def test_registry_reads_over_a_borrowed_connection_that_is_used_again(used: Path) -> None:
