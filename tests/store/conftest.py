@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from meshd.store.connection import open_writing
 from meshd.store.registry import Registry
 from tests.store.builders import new_database
 
@@ -16,18 +17,26 @@ if TYPE_CHECKING:
     import apsw
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A migrated database as bytes: migrating costs more waits for the disk than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "meshd.db"
+    new_database(path).close()
+    return path.read_bytes()
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
+def database(tmp_path: Path, migrated: bytes) -> Path:
     """The path of a migrated database that nothing has open."""
     path = tmp_path / "meshd.db"
-    new_database(path).close()
+    path.write_bytes(migrated)
     return path
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[apsw.Connection]:
+def connection(database: Path) -> Iterator[apsw.Connection]:
     """The writing connection of a migrated database."""
-    opened = new_database(tmp_path / "meshd.db")
+    opened = open_writing(database)
     yield opened
     opened.close()
 

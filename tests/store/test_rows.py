@@ -116,7 +116,7 @@ def shared() -> Iterator[apsw.Connection]:
     connection.close()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rows=st.lists(agents, max_size=3, unique_by=(lambda a: a.id, lambda a: a.project_path)))
 def test_every_field_of_an_agent_survives(shared: apsw.Connection, rows: list[Agent]) -> None:
     shared.execute("DELETE FROM agents")
