@@ -7,6 +7,7 @@ import http.client
 import os
 import socket
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,6 +141,15 @@ def test_a_server_that_is_stopped_before_it_runs_ends_at_once(tmp_path: Path) ->
     assert not daemon.path.exists()
 
 
+def accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def test_stopping_lets_a_request_under_way_be_answered(daemon: Daemon) -> None:
     connection = http.client.HTTPConnection("meshd", timeout=LONG)
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -148,6 +158,9 @@ def test_stopping_lets_a_request_under_way_be_answered(daemon: Daemon) -> None:
     assert daemon.asked.wait(LONG)
 
     daemon.server.stop()
+    deadline = time.monotonic() + LONG
+    while accepts(daemon.path):
+        assert time.monotonic() < deadline
     daemon.reloaded.set_result(ReloadOutcome(1, (), ()))
 
     assert connection.getresponse().status == 200
