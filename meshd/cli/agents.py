@@ -62,7 +62,7 @@ def _remarks(agent: Document) -> list[Any]:
 @agents.command
 @click.argument("reference", metavar="ID|PATH|NAME")
 def show(reference: str) -> None:
-    """Show one agent: by id, by where it lives, or by a name no other has."""
+    """Show one agent, by id, path or name."""
     session = current_session()
     with session.reading() as reader:
         agent = _find(reader.registry()["agents"], reference)

@@ -98,10 +98,15 @@ def _checked_project(project: str) -> Document:
 def _checked_file(file: str) -> Document:
     """Judge the bytes of a file that lies anywhere."""
     from meshd.core.manifest import Rejected, parse
+    from meshd.core.model import Reason
 
     answer: Document = {"path": file, "valid": False, "id": None, "name": None}
     try:
         manifest = parse(_read_bounded(file))
+    except FileNotFoundError:
+        return {**answer, "reason": str(Reason.MANIFEST_MISSING), "detail": None}
+    except OSError as error:
+        return {**answer, "reason": str(Reason.UNREADABLE), "detail": error.strerror}
     except Rejected as rejected:
         return {**answer, "reason": str(rejected.reason), "detail": rejected.detail}
     said = {"valid": True, "id": manifest.id, "name": manifest.name}

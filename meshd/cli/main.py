@@ -67,22 +67,27 @@ def _run(given: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _as_ours(error: BaseException) -> MeshdError:
+def _as_ours(
+    error: MeshdError | OSError | click.ClickException | click.Abort,
+) -> MeshdError:
     """Return an error of click's or of the system's as one of ours."""
-    match error:
-        case MeshdError():
-            return error
-        case click.UsageError():
-            path = error.ctx.command_path if error.ctx else PROGRAM
-            return _UsageError(error.format_message(), hint=f"see {path} --help")
-        case click.ClickException():
-            return MeshdError(error.format_message())
-        case click.Abort():
-            return _InterruptedError("interrupted; nothing more was done")
-        case PermissionError():
-            return PermissionRefusedError(str(error))
-        case _:
-            return MeshdError(str(error))
+    if isinstance(error, MeshdError):
+        return error
+    if isinstance(error, OSError):
+        kind = PermissionRefusedError if isinstance(error, PermissionError) else MeshdError
+        return kind(_said_by_system(error))
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else PROGRAM
+        return _UsageError(error.format_message(), hint=f"see {path} --help")
+    if isinstance(error, click.ClickException):
+        return MeshdError(error.format_message())
+    return _InterruptedError("interrupted; nothing more was done")
+
+
+def _said_by_system(error: OSError) -> str:
+    """Return what the system refused, and for which file."""
+    what = error.strerror or str(error)
+    return what if error.filename is None else f"{os.fsdecode(error.filename)}: {what}"
 
 
 def _asks_for_json(given: list[str]) -> bool:

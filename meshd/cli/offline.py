@@ -1,8 +1,8 @@
 """Answers from the database, while no daemon runs.
 
 Owns the read-only look at a state directory that nobody may be tending. Assumes a database
-file. Promises the same documents as the daemon's, `ready` false; nothing is written, created,
-migrated or repaired.
+file. Promises the same documents as the daemon's, `ready` false; nothing is written, migrated
+or repaired (SQLite may leave the empty side files that a reader needs).
 """
 
 from __future__ import annotations

@@ -133,4 +133,4 @@ def _styled(text: str, *, heading: bool = False) -> str:
     if not (sys.stdout.isatty() and not os.environ.get("NO_COLOR")):
         return text
     colour = _COLOURS.get(text)
-    return click.style(text, fg=colour, bold=heading) if colour or heading else text
+    return click.style(text, fg=colour, bold=heading or None) if colour or heading else text
