@@ -86,6 +86,8 @@ class SweepCourses:
         with self._shared.store.reading() as registry:
             number = int(registry.meta("sweep", "1"))
             stored = registry.roots()
+            # Rows of a sweep that did not end still yield: this sweep takes its number.
+            born = registry.has_rows_born_in(number)
         states = {}
         for root, check in began.checks.items():
             known = (
@@ -96,7 +98,7 @@ class SweepCourses:
             states[root] = replace(
                 known, healthy=check.healthy, reason=check.reason, identity=check.identity
             )
-        self.current = Course(number, began.source)
+        self.current = Course(number, began.source, born=born)
         self.set_states(states, stored, began.source)
         return number
 

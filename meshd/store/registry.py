@@ -245,6 +245,10 @@ class Registry:
             " ORDER BY source_namespace, target_namespace"
         )
 
+    def has_rows_born_in(self, sweep: int) -> bool:
+        """Return whether a row was registered in the sweep of this number."""
+        return bool(self._rows("SELECT 1 FROM agents WHERE born_sweep = ? LIMIT 1", (sweep,)))
+
     def inherited_incumbents(self) -> dict[str, str]:
         """Return the paths that held contested ids before the database was rebuilt."""
         rows = self._rows("SELECT agent_id, path FROM incumbents")
