@@ -13,7 +13,7 @@ import queue
 import signal
 import sys
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import meshd
@@ -23,16 +23,16 @@ from meshd.banner import Banner
 from meshd.clock import SystemClock, timestamp
 from meshd.config import RESTART_KEYS, differences, socket_path, state_directory, watched_files
 from meshd.core.model import Source
-from meshd.core.scope import Scope
 from meshd.errors import ConfigError, MeshdError, StoreError
 from meshd.log import Log
 from meshd.looker.mounts import may_hang
 from meshd.opening import Opened, locked, open_store
+from meshd.roots import scope_of
 from meshd.sdnotify import Notifier
 from meshd.services import DaemonState, ReloadOutcome, Services
 from meshd.store import changelog
 from meshd.store.connection import was_moved
-from meshd.supervisor import Actor, Exit, Supervisor, signals
+from meshd.supervisor import Actor, Exit, Supervisor, signals, strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +103,7 @@ def _check_places(settings: Settings, state: Path) -> None:
     """
     if not sys.platform.startswith("linux"):
         raise ConfigError("meshd runs on Linux only")
-    scope = Scope(settings.scan.roots, max_depth=sys.maxsize)
+    scope = replace(scope_of(settings.scan), max_depth=sys.maxsize)
     if "/" in settings.scan.roots:
         raise ConfigError("the root / would scan the whole machine", hint="name a directory")
     resolved = os.path.realpath(state)
@@ -174,6 +174,8 @@ class Daemon:
         self._files = self._file_signatures()
         self._next_prune = clock.monotonic()
         self._announced = False
+        # Commits the writer had made when the service manager was last shown figures.
+        self._shown = -1
 
     # what surfaces ask (any thread)
 
@@ -207,7 +209,7 @@ class Daemon:
         server = Server(services, socket, path)
         writer, reconciler = self._store.writer, self._parts.reconciler
         sweeper = self._parts.sweeper
-        with signals(self._supervisor.wakeups):
+        with signals(self._supervisor.wakeups), strays(self._supervisor, self._log):
             self._supervisor.start(Actor("meshd-writer", writer.run, writer.stop))
             self._supervisor.start(Actor("meshd-api", server.run, server.stop))
             self._supervisor.start(Actor("meshd-reconcile", reconciler.run, reconciler.stop))
@@ -284,6 +286,10 @@ class Daemon:
                 self._log.error("degraded", why=trouble)
 
     def _notify_status(self) -> None:
+        """Show the figures to the service manager, when there are new ones."""
+        if self._shown == self._store.writer.commits:
+            return
+        self._shown = self._store.writer.commits
         with self._store.reading() as registry:
             counts = registry.agents_per_root().values()
         live, every = sum(one for one, _ in counts), sum(one for _, one in counts)

@@ -55,6 +55,14 @@ class RootsView:
         )
 
 
+def scope_of(scan: ScanSettings) -> Scope:
+    """Return what a `[scan]` section scans, with nothing denied."""
+    excludes = DEFAULT_EXCLUDES if scan.exclude_defaults else ()
+    return Scope(
+        roots=tuple(scan.roots), exclude=(*excludes, *scan.exclude), max_depth=scan.max_depth
+    )
+
+
 class Roots:
     """The holder of the current view.
 
@@ -92,14 +100,8 @@ class Roots:
                 root: kept.get(root) or self._make_looker(root, root in scan.isolated)
                 for root in roots
             }
-            excludes = DEFAULT_EXCLUDES if scan.exclude_defaults else ()
             self.view = RootsView(
-                scope=Scope(
-                    roots=roots,
-                    exclude=(*excludes, *scan.exclude),
-                    max_depth=scan.max_depth,
-                    denied=old.scope.denied,
-                ),
+                scope=replace(scope_of(scan), denied=old.scope.denied),
                 namespaces={root: tuple(names) for root, names in scan.namespaces.items()},
                 lookers=lookers,
                 states={root: state for root, state in old.states.items() if root in lookers},
