@@ -179,7 +179,7 @@ class Writer:
                 job = self._queue.get_nowait()
             except queue.Empty:
                 return
-            if job is not None:
+            if job is not None and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(StoppingError("the writer has stopped"))
 
 

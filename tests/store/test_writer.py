@@ -210,7 +210,8 @@ def test_when_the_thread_dies_every_future_is_refused(database: Path) -> None:
 
 def test_a_database_that_is_missing_is_refused_not_created(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "meshd.db")
-    future = writer.submit(set_meta("a"))
+    cancelled, future = (writer.submit(set_meta(name)) for name in "ab")
+    assert cancelled.cancel()
 
     with pytest.raises(StoreError, match="cannot open"):
         writer.run()
