@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts a pytest of its own
+
 RULES: Final = Path(__file__).with_name("conftest.py")
 
 LEAK = """
