@@ -280,27 +280,40 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apsw.Connection]
     connection.close()
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_no_question_about_a_few_rows_reads_a_whole_table(
-    question: str, large: apsw.Connection
-) -> None:
+def steps_of(question: Callable[[Registry], object], connection: apsw.Connection) -> list[str]:
+    """Return how SQLite answers every statement of a question."""
     statements: list[tuple[str, apsw.Bindings | None]] = []
 
     def trace(_: apsw.Cursor, sql: str, bindings: apsw.Bindings | None) -> bool:
         statements.append((sql, bindings))
         return True
 
-    large.exec_trace = trace
-    QUESTIONS[question](Registry(large))
-    large.exec_trace = None
+    connection.exec_trace = trace
+    question(Registry(connection))
+    connection.exec_trace = None
 
-    steps = [
+    return [
         step
         for sql, bindings in statements
-        for *_, step in large.execute(f"EXPLAIN QUERY PLAN {sql}", bindings)
+        for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", bindings)
     ]
-    assert statements
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_no_question_about_a_few_rows_reads_a_whole_table(
+    question: str, large: apsw.Connection
+) -> None:
+    steps = steps_of(QUESTIONS[question], large)
+
+    assert steps
     assert [step for step in steps if step.startswith("SCAN") and not _is_small(step)] == []
+
+
+def test_the_valid_ids_of_a_root_are_found_without_reading_those_of_others(
+    large: apsw.Connection,
+) -> None:
+    (step,) = steps_of(lambda registry: registry.valid_ids("/r"), large)
+    assert "(outcome=? AND root=?)" in step
 
 
 def _is_small(step: str) -> bool:
