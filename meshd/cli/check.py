@@ -69,8 +69,9 @@ def _checked(path: str) -> Document:
     """Return what a look at a manifest says; a project is judged as the daemon would."""
     absolute = resolved(path)
     written = Path(os.path.abspath(path))  # noqa: PTH100 - a symlinked manifest must show as one
-    if written.parts[:-3:-1] == _PROJECT_TAIL:
-        return _checked_project(str(written.parent.parent.resolve()))
+    project = written.parent.parent.resolve()
+    if written.parts[:-3:-1] == _PROJECT_TAIL and project.is_dir():
+        return _checked_project(str(project))
     if Path(absolute).is_dir():
         return _checked_project(absolute)
     return _checked_file(absolute)

@@ -1,7 +1,7 @@
 """Whether a database is sound, down to the last column.
 
 Owns the check that SQLite cannot make: that every row reads as what it stands for. Assumes
-nothing of the file, and that a daemon may be writing it. Promises: reads only, never raises
+nothing of the file, and that a daemon may be writing it. Promises: changes no row, never raises
 for damage, and says of a row no more than its table, its number and the column.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -17,7 +18,15 @@ import apsw
 from meshd.errors import StoreError
 from meshd.store.connection import Condition, examine, open_reading
 from meshd.store.migrations import migrations, version
-from meshd.store.rows import CLAIM_COLUMNS, COLUMNS, ROOT_COLUMNS, claim_from_row, root_from_row
+from meshd.store.rows import (
+    CLAIM_COLUMNS,
+    COLUMNS,
+    ROOT_COLUMNS,
+    claim_from_row,
+    root_from_row,
+    row_from_claim,
+    row_from_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,26 +63,29 @@ def examine_database(path: Path) -> Report:
         StoreError: it cannot be opened, or is of an older schema.
     """
     condition = examine(path, expected=True)
-    if condition is not Condition.OURS:
-        said = "was emptied" if condition is Condition.LOST else "is damaged"
-        return Report(str(condition), problems=[f"the file {said}"])
+    report = Report(str(condition))
+    if condition is Condition.LOST:
+        report.problems.append("the file was emptied")
+        return report
+    if condition is Condition.DAMAGED:
+        report.problems.append("the file is damaged")
     with contextlib.closing(open_reading(path)) as connection:
-        if version(connection) < len(migrations()):
-            raise StoreError(
-                f"{path} is of an older schema", hint="start meshd once to bring it up to date"
-            )
-        rows: dict[str, int] = {}
-        problems: list[str] = []
         try:
-            problems += _told_by_sqlite(connection)
-            rows |= {table: _count(connection, table) for table in _TABLES}
-            for problem in _unreadable_rows(connection):
-                problems.append(problem)
-                if len(problems) >= _MOST_PROBLEMS:
-                    break
+            _require_schema(connection, path)
+            report.problems.extend(_told_by_sqlite(connection))
+            report.rows.update((table, _count(connection, table)) for table in _TABLES)
+            room = max(0, _MOST_PROBLEMS - len(report.problems))
+            report.problems.extend(islice(_unreadable_rows(connection), room))
         except apsw.Error as error:
-            problems.append(f"reading ended: {error}")
-    return Report(str(condition), rows, problems)
+            report.problems.append(f"reading ended: {error}")
+    return report
+
+
+def _require_schema(connection: apsw.Connection, path: Path) -> None:
+    if version(connection) < len(migrations()):
+        raise StoreError(
+            f"{path} is of an older schema", hint="start meshd once to bring it up to date"
+        )
 
 
 def _told_by_sqlite(connection: apsw.Connection) -> list[str]:
@@ -95,8 +107,11 @@ def _unreadable_rows(connection: apsw.Connection) -> Iterator[str]:
     for column in COLUMNS:
         values = (value for (value,) in _select(connection, column.name, "agents"))
         yield from _failures(f"agents.{column.name}", values, column.read)
-    yield from _failures("claims", _select(connection, CLAIM_COLUMNS, "claims"), claim_from_row)
-    yield from _failures("roots", _select(connection, ROOT_COLUMNS, "roots"), root_from_row)
+    for table, columns, read, write in (
+        ("claims", CLAIM_COLUMNS, claim_from_row, row_from_claim),
+        ("roots", ROOT_COLUMNS, root_from_row, row_from_root),
+    ):
+        yield from _failures(table, _select(connection, columns, table), _same_after(read, write))
     for name in ("before_json", "after_json"):
         values = (value for (value,) in _select(connection, name, "changes") if value is not None)
         yield from _failures(f"changes.{name}", values, json.loads)
@@ -106,9 +121,21 @@ def _select(connection: apsw.Connection, columns: str, table: str) -> Iterator[t
     yield from connection.execute(f"SELECT {columns} FROM {table}")  # noqa: S608 - our own names
 
 
+def _same_after(
+    read: Callable[[tuple[Any, ...]], Any], write: Callable[[Any], tuple[Any, ...]]
+) -> Callable[[tuple[Any, ...]], None]:
+    """Return a check that a row is written as it was read: reading alone forgives damage."""
+
+    def check(row: tuple[Any, ...]) -> None:
+        if write(read(row)) != row:
+            raise ValueError
+
+    return check
+
+
 def _failures(what: str, values: Iterable[Any], read: Callable[[Any], object]) -> Iterator[str]:
     for number, value in enumerate(values, start=1):
         try:
             read(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             yield f"{what}: row {number} cannot be read"
