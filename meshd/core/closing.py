@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from meshd.core.verdict import OPERATOR_ACTS, rank, same_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from meshd.core.model import Agent
     from meshd.core.verdict import Circumstances, Known, Verdict
@@ -32,22 +32,34 @@ def unlooked(
     """Return the paths that must be looked at before the batch is closed.
 
     For every id touched, the path that holds it; for every id whose path lets go, or that
-    no row holds, every path that claims it.
+    no row holds, every path that claims it. Also those last looked at before a look the
+    registry already rests on: an older look never overrides a newer one (R4).
     """
+    outdated = {
+        path
+        for path, verdict in verdicts.items()
+        if path in known.claims and verdict.observation.look < known.claims[path].look
+    }
+    wanted = {path for _, paths in _rests_on(known, verdicts, circumstances) for path in paths}
+    return outdated | (wanted - verdicts.keys())
+
+
+def _rests_on(
+    known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumstances
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield every id touched with the known paths that its fate rests on."""
     claimed: dict[str, list[str]] = {}
     for claim in known.claims.values():
         if claim.agent_id is not None:
             claimed.setdefault(claim.agent_id, []).append(claim.path)
-    wanted: set[str] = set()
     for agent_id in touched_ids(known, verdicts):
         row = known.rows.get(agent_id)
         holder = circumstances.incumbents.get(agent_id) if row is None else row.holder_path
-        if holder is not None:
-            wanted.add(holder)
+        paths = [] if holder is None else [holder]
         place = None if holder is None else verdicts.get(holder)
         if row is None or place is None or place.releases(agent_id):
-            wanted.update(claimed.get(agent_id, ()))
-    return wanted - verdicts.keys()
+            paths += claimed.get(agent_id, ())
+        yield agent_id, paths
 
 
 def costly_paths(
@@ -63,11 +75,12 @@ def costly_paths(
     for agent_id, claiming in claims.items():
         for verdict in claiming:
             sets.join(_identity(agent_id), verdict.path)
-    for agent_id in touched_ids(known, verdicts):
+    for agent_id, paths in _rests_on(known, verdicts, circumstances):
+        for path in paths:
+            sets.join(_identity(agent_id), path)
         row = known.rows.get(agent_id)
         if row is None:
             continue
-        sets.join(_identity(agent_id), row.holder_path)
         place = verdicts.get(row.holder_path)
         if place is not None and (
             (place.stand not in OPERATOR_ACTS and place.releases(agent_id))

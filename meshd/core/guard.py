@@ -29,12 +29,16 @@ class Hold:
     """What one root's absences or removals wait for.
 
     Attributes:
-        since: monotonic seconds at the sweep that was held first.
-        ids: what it would have taken.
+        since: by id that would have been taken, monotonic seconds at the sweep that first
+            saw it vanished.
     """
 
-    since: float
-    ids: frozenset[str]
+    since: Mapping[str, float]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """What is held."""
+        return frozenset(self.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,10 @@ def _hold(
 ) -> dict[str, Hold]:
     held = {}
     for root, ids in vanished.items():
-        first = before.get(root)
-        if first is not None and now - first.since >= AGREES_AFTER:
-            # A second sweep agrees on what the first one saw; what is new is judged anew.
-            ids = ids - first.ids  # noqa: PLW2901 - the set that is left to judge
-            first = None
-        if len(ids) >= AT_LEAST and 2 * len(ids) > sizes.get(root, 0):
-            held[root] = Hold(now if first is None else first.since, frozenset(ids))
+        since = before[root].since if root in before else {}
+        # A later sweep agrees on what an earlier one saw; what is new is judged anew.
+        agreed = {one for one, first in since.items() if now - first >= AGREES_AFTER}
+        unconfirmed = {one: since.get(one, now) for one in ids - agreed}
+        if len(unconfirmed) >= AT_LEAST and 2 * len(unconfirmed) > sizes.get(root, 0):
+            held[root] = Hold(unconfirmed)
     return held

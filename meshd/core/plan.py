@@ -11,16 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from meshd.core.claims import judge_claims
 from meshd.core.closing import better_claim, claims_by_id, touched_ids
 from meshd.core.lifecycle import Event, RowState, state_of, transition
-from meshd.core.model import Agent, Change, Claim, ClaimOutcome, Kind, Reason, Status
+from meshd.core.model import Agent, Change, Kind, Reason, Status
 from meshd.core.namespace import derive
 from meshd.core.snapshot import difference, snapshot
-from meshd.core.verdict import OPERATOR_ACTS, Stand, rank, same_directory
+from meshd.core.verdict import Stand, rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from meshd.core.model import Claim
     from meshd.core.verdict import Circumstances, Known, Verdict
 
 # What is taken away is told before what is given, so a reader of the log never sees a path
@@ -124,7 +126,7 @@ def plan(known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumsta
         else:
             rows_after[row.id] = decision.after
     changes = [change for decision in decisions for change in _told(decision)]
-    kept, dropped, claim_changes = _judge_claims(known, verdicts, rows_after)
+    kept, dropped, claim_changes = judge_claims(known, verdicts, rows_after)
     return Plan(
         changes=tuple(
             sorted(
@@ -145,9 +147,6 @@ def plan(known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumsta
         claims=tuple(kept),
         dropped_claims=tuple(dropped),
     )
-
-
-# rows
 
 
 def _decide(
@@ -255,19 +254,20 @@ def _let_go(row: Agent, place: Verdict, circumstances: Circumstances) -> _Decisi
     state, kind = transition(state_of(row), event)
     if state is RowState.NONE:
         return _Decision(row, None, kind, place)
-    if state is RowState.UNSCANNED:
-        return _Decision(row, replace(row, unscanned=place.reason, absent_clock=None), kind, place)
     if event is Event.UNKNOWN:
         return _Decision(row, row, None, place)
-    after = replace(
-        row,
-        status=Status.UNREACHABLE,
-        unscanned=None,
-        unreachable_reason=_unreachable_reason(row, place, event),
-        project_path=None if event is Event.DISPLACED else row.project_path,
-        absent_clock=_absent_clock(row, place, circumstances),
-        scan_root=place.root,
-    )
+    if event is Event.OUT_OF_SCOPE:
+        after = replace(row, unscanned=place.reason, absent_clock=None)
+    else:
+        after = replace(
+            row,
+            status=Status.UNREACHABLE,
+            unscanned=None,
+            unreachable_reason=_unreachable_reason(row, place, event),
+            project_path=None if event is Event.DISPLACED else row.project_path,
+            absent_clock=_absent_clock(row, place, circumstances),
+            scan_root=place.root,
+        )
     if kind is None and snapshot(row) != snapshot(after):
         kind = Kind.UPDATED
     return _Decision(row, after, kind, place)
@@ -278,11 +278,12 @@ def _loss(row: Agent, place: Verdict, circumstances: Circumstances) -> Event:
         return Event.DENIED
     if place.stand is Stand.UNSCANNED:
         return Event.OUT_OF_SCOPE
-    if place.stand is Stand.PRESENT and row.project_path is not None:
-        return Event.DISPLACED
     held = row.id in circumstances.held
+    # Before displacement: a second plan on the same looks must find nothing more to take.
     if _grace_is_over(row, place, circumstances) and not held:
         return Event.EXPIRED
+    if place.stand is Stand.PRESENT and row.project_path is not None:
+        return Event.DISPLACED
     return Event.UNKNOWN if held else Event.LOST
 
 
@@ -329,89 +330,3 @@ def _told(decision: _Decision) -> Iterable[Change]:
         old, new = difference(before, after)
     path = row.holder_path if after is not None else decision.verdict.path
     yield Change(decision.kind, row.id, path, decision.verdict.observation.source, old, new)
-
-
-# claims
-
-
-def _judge_claims(
-    known: Known, verdicts: Mapping[str, Verdict], rows_after: Mapping[str, Agent]
-) -> tuple[list[Claim], list[str], list[Change]]:
-    """Say what every path looked at claims now, and what of that is news."""
-    named = {row.holder_path for row in rows_after.values()}
-    kept: list[Claim] = []
-    dropped: list[str] = []
-    changes: list[Change] = []
-    for path in sorted(verdicts):
-        verdict, old = verdicts[path], known.claims.get(path)
-        if verdict.stand is Stand.FROZEN and verdict.reason is Reason.ROOT_SICK:
-            continue
-        if verdict.stand in OPERATOR_ACTS or (verdict.stand is Stand.ABSENT and path not in named):
-            # It claims nothing that is worth keeping.
-            if old is not None:
-                dropped.append(path)
-            continue
-        new = _claim(verdict, old, _claim_outcome(verdict, verdicts, rows_after))
-        if old is None or replace(new, look=old.look, looked_at_ns=old.looked_at_ns) != old:
-            kept.append(new)
-            changes.extend(_claim_news(old, new, verdict))
-    return kept, dropped, changes
-
-
-def _claim(verdict: Verdict, old: Claim | None, outcome: ClaimOutcome) -> Claim:
-    """Return what a path claims now."""
-    observation = verdict.observation
-    claim = Claim(
-        path=verdict.path,
-        root=verdict.root,
-        outcome=outcome,
-        agent_id=verdict.agent_id,
-        reason=verdict.reason,
-        detail=observation.detail,
-        signature=observation.signature,
-        content_hash=observation.content_hash,
-        dork=observation.dork,
-        filesystem=observation.filesystem,
-        look=observation.look,
-        looked_at_ns=observation.looked_at_ns,
-    )
-    if verdict.stand is Stand.PRESENT or old is None:
-        return claim
-    # A path that cannot be read still claims what it claimed: its id stays contested, and
-    # an absence is still told from a file system that is not mounted.
-    keeps_filesystem = verdict.stand in (Stand.ABSENT, Stand.FROZEN)
-    return replace(
-        claim,
-        agent_id=None if verdict.stand is Stand.ABSENT else old.agent_id,
-        filesystem=old.filesystem if keeps_filesystem else observation.filesystem,
-    )
-
-
-def _claim_outcome(
-    verdict: Verdict, verdicts: Mapping[str, Verdict], rows_after: Mapping[str, Agent]
-) -> ClaimOutcome:
-    if verdict.stand is Stand.FROZEN:
-        return ClaimOutcome.UNREADABLE
-    if verdict.stand is not Stand.PRESENT:
-        return ClaimOutcome.INVALID if verdict.stand is Stand.INVALID else ClaimOutcome.ABSENT
-    holder = rows_after.get(verdict.agent_id or "")
-    if holder is not None and holder.project_path == verdict.path:
-        return ClaimOutcome.VALID
-    place = None if holder is None else verdicts.get(holder.holder_path)
-    if place is not None and same_directory(place, verdict):
-        return ClaimOutcome.ALIAS
-    return ClaimOutcome.DUPLICATE
-
-
-def _claim_news(old: Claim | None, new: Claim, verdict: Verdict) -> Iterable[Change]:
-    source = verdict.observation.source
-    was = None if old is None else old.outcome
-    if new.outcome is ClaimOutcome.DUPLICATE:
-        if old is None or was is not ClaimOutcome.DUPLICATE or old.agent_id != new.agent_id:
-            yield Change(Kind.REFUSED, new.agent_id, new.path, source)
-    elif new.outcome is ClaimOutcome.INVALID:
-        if old is None or was is not ClaimOutcome.INVALID or old.reason != new.reason:
-            after = {"reason": str(new.reason), "detail": new.detail}
-            yield Change(Kind.INVALID, new.agent_id, new.path, source, after=after)
-    elif was is ClaimOutcome.INVALID and new.outcome is ClaimOutcome.VALID:
-        yield Change(Kind.VALID, new.agent_id, new.path, source)
