@@ -157,9 +157,9 @@ def _stamp(clock: Clock) -> str:
 
 def _has_leftovers(path: Path) -> bool:
     """Whether side files lie there without their database: a new one must not replay them."""
-    return not path.exists() and any(
-        path.with_name(path.name + suffix).exists() for suffix in SIDE_FILES
-    )
+    if path.exists() and path.stat().st_size > 0:
+        return False
+    return any(path.with_name(path.name + suffix).exists() for suffix in SIDE_FILES[1:])
 
 
 def _settle_epoch(connection: apsw.Connection, file: PolicyFile) -> str:

@@ -18,7 +18,7 @@ from meshd.errors import (
     StoreError,
 )
 from meshd.opening import Opened, open_store
-from meshd.policy import PolicyFile
+from meshd.policy import Policy, PolicyFile
 from meshd.store import apply
 from meshd.store.connection import Condition, open_writing
 from meshd.store.registry import Registry
@@ -198,15 +198,21 @@ def test_a_rebuild_cut_short_whose_policy_is_then_damaged_is_refused(
         open_store(used, SteppedClock())
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+@pytest.mark.parametrize("expected", [False, True])
 def test_a_log_without_its_database_is_kept_and_not_replayed_into_the_new_one(
-    state: Path,
+    state: Path, *, emptied: bool, expected: bool
 ) -> None:
+    if expected:
+        PolicyFile(state / "policy.json").save(Policy("e1"))
+    if emptied:
+        (state / "meshd.db").touch()
     (state / "meshd.db-wal").write_bytes(b"of another database")
 
     opened = open_store(state, SteppedClock())
 
-    assert opened.rebuilt is None
-    assert [file.read_bytes() for file in opened.quarantined] == [b"of another database"]
+    assert opened.rebuilt is (Condition.LOST if expected else None)
+    assert opened.quarantined[-1].read_bytes() == b"of another database"
 
 
 def test_a_crash_loop_keeps_three_databases_and_always_the_newest(used: Path) -> None:
