@@ -8,6 +8,7 @@ or repaired (SQLite may leave the empty side files that a reader needs).
 from __future__ import annotations
 
 import contextlib
+from json import JSONDecodeError
 from typing import TYPE_CHECKING
 
 import apsw
@@ -77,7 +78,7 @@ def open_database(path: Path) -> Iterator[DatabaseReader]:
     try:
         _require_ours(connection, path)
         yield DatabaseReader(Registry(connection))
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeDecodeError, JSONDecodeError) as error:  # damage shows as any
         raise StoreError(f"cannot read {path}: {error}", hint="see meshd db check") from error
     finally:
         connection.close()

@@ -76,7 +76,7 @@ def examine_database(path: Path) -> Report:
             report.rows.update((table, _count(connection, table)) for table in _TABLES)
             room = max(0, _MOST_PROBLEMS - len(report.problems))
             report.problems.extend(islice(_unreadable_rows(connection), room))
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             report.problems.append(f"reading ended: {error}")
     return report
 

@@ -91,6 +91,7 @@ def test_a_question_changes_no_byte_of_the_database(meshd: CommandLine) -> None:
         ("PRAGMA user_version = 999", "newer-database"),
         ("PRAGMA user_version = 1", "store"),
         ("DROP TABLE roots", "store"),
+        ("UPDATE agents SET name = CAST(x'ff' AS TEXT)", "store"),
     ],
 )
 def test_a_database_that_is_not_as_expected_is_not_read(
@@ -125,6 +126,7 @@ def test_a_sound_database_is_counted(meshd: CommandLine) -> None:
         ("UPDATE claims SET outcome = 'odd' WHERE agent_id = 'a'", "claims: row"),
         ("UPDATE roots SET inode = 'odd'", "roots: row 1"),
         ("UPDATE changes SET after_json = '[' WHERE seq = 2", "changes.after_json: row"),
+        ("UPDATE agents SET name = CAST(x'ff' AS TEXT)", "reading ended"),
         (
             "PRAGMA ignore_check_constraints = 1; UPDATE agents SET status = 'odd'",
             "the file is damaged",
