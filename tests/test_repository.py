@@ -25,7 +25,7 @@ MOST_LINES: Final = 400
 """A module that is longer is split (design: §Layout)."""
 
 OF_ONE_MACHINE: Final = re.compile(
-    r"/home/(?!(ada|me)\b)\w|/root/\.|/(?:work|Users)/|C:\\Users|"
+    r"(?<!\.)/home/(?!(ada|me)\b)\w|/root/\.|/(?:work|Users)/|C:\\Users|"
     r"\b(10\.\d+|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d+\.\d+\b|\w\.(?:internal|lan|corp)\b"
 )
 """Paths and hosts of one person or company. `ada` and `me` are the users of the examples."""
