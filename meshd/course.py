@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import apsw
 
     from meshd.commands import SweepBegan, SweepEnded
+    from meshd.core.model import Claim
     from meshd.core.plan import Plan
     from meshd.shared import Shared
 
@@ -123,6 +124,9 @@ class SweepCourses:
             def operation(connection: apsw.Connection) -> Committed:
                 at = self._shared.committer.now()
                 apply.upsert_roots(connection, changed)
+                apply.upsert_claims(
+                    connection, _on_exchanged_disks(Registry(connection), stored, changed)
+                )
                 numbers = changelog.append(connection, told, at)
                 return Committed(tuple(zip(numbers, told, strict=True)))
 
@@ -264,3 +268,25 @@ class SweepCourses:
             held=len(holds.ids),
             sick_roots=tuple(sorted(root for root, one in states.items() if not one.healthy)),
         )
+
+
+def _on_exchanged_disks(
+    registry: Registry, stored: Mapping[str, RootState], states: Iterable[RootState]
+) -> list[Claim]:
+    """Return the claims of roots that are taken for another file system, as lying on it.
+
+    What lay on the old one is missing now. Left as it was, it would be out of sight for ever.
+    """
+    exchanged: dict[tuple[str, str | None], str] = {
+        (state.path, before.filesystem): state.identity.filesystem
+        for state in states
+        if state.identity is not None
+        and state.path in stored
+        and (before := stored[state.path].identity) is not None
+        and before.filesystem != state.identity.filesystem
+    }
+    return [
+        replace(claim, filesystem=exchanged[claim.root, claim.filesystem])
+        for claim in (registry.claims() if exchanged else ())
+        if (claim.root, claim.filesystem) in exchanged
+    ]
