@@ -22,7 +22,7 @@ from meshd.client import Client
 from meshd.errors import MeshdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 REPOSITORY: Final = Path(__file__).parent.parent.parent
 DEADLINE: Final = 60.0
@@ -35,11 +35,14 @@ Document = dict[str, Any]
 class Daemon:
     """A daemon over some roots; a context manager that starts it and always ends it.
 
+    One that was launched already is only ended.
+
     Args:
         home: an empty directory, or that of an earlier daemon whose state is to be kept.
         roots: what `meshd run` is told to scan; without any, the configuration says it.
         config: text of `config.toml`, None for no configuration.
         environ: further variables of the environment.
+        through: a command that runs the daemon, such as one that takes privileges away.
     """
 
     def __init__(
@@ -48,12 +51,13 @@ class Daemon:
         *roots: Path,
         config: str | None = None,
         environ: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
     ) -> None:
         self.state = home / "state" / "meshd"
         self.database = self.state / "meshd.db"
         self.socket = home / "run" / "meshd" / "meshd.sock"
         self.config_file = home / "config" / "meshd" / "config.toml"
-        self._roots = [str(root) for root in roots]
+        self._command = [*through, sys.executable, "-m", "meshd", "run", *map(str, roots)]
         self._home = home
         self._log = home / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +67,8 @@ class Daemon:
             self.configure(config)
 
     def __enter__(self) -> Self:
-        self.start()
+        if self._process is None:
+            self.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -104,7 +109,7 @@ class Daemon:
         self._manager = self._listen()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "meshd", "run", *self._roots],
+                self._command,
                 cwd=self._home,
                 env=self._environ | {"NOTIFY_SOCKET": str(self._home / "notify")},
                 stdin=subprocess.DEVNULL,

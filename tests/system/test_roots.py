@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
-
-import pytest
+from typing import TYPE_CHECKING, Final
 
 from tests.system.conftest import needs_root
 from tests.system.daemon import Daemon
@@ -18,6 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.system.trees import Project
+
+BOUND_BY_MODES: Final = (
+    ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+)
+"""Runs a daemon whom permissions bind, root too."""
 
 
 def fill(directory: Path, count: int = 6) -> list[Project]:
@@ -145,12 +148,11 @@ def test_a_root_that_is_missing_at_a_restart_keeps_its_agents(
         assert changed(before, daemon.agents()) == {}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user whom permissions bind")
 def test_a_directory_nobody_may_list_takes_nothing_away(home: Path, root: Path) -> None:
     """Faults 79 and 84."""
     closed = root / "closed"
     projects = fill(closed, 2)
-    with Daemon(home, root) as daemon:
+    with Daemon(home, root, through=BOUND_BY_MODES) as daemon:
         before = daemon.agents()
         closed.chmod(0)
         try:
