@@ -154,10 +154,9 @@ def _then(
     second: Future[SyncResult] = Future()
 
     def resolve(done: Future[SweepResult]) -> None:
-        error = done.exception()
-        if error is None:
+        try:
             second.set_result(convert(done.result()))
-        else:
+        except BaseException as error:  # noqa: BLE001 - boundary: raised again by the future
             second.set_exception(error)
 
     first.add_done_callback(resolve)

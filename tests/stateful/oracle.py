@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class Look:
-    """What lies at one path: `present` (with id and name), `absent`, `invalid`, `frozen`, `denied`."""
+    """What lies at one path.
+
+    `outcome` is present (then with id and name), absent, invalid, frozen or denied.
+    """
 
     outcome: str
     agent_id: str = ""
@@ -23,14 +26,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Row:
-    """One expected row. `absent_since` is the observed clock of its root, None while unknown."""
+    """One expected row.
+
+    `waited` is how long it has been seen absent, in seconds, None while no sweep has seen it.
+    """
 
     agent_id: str
     name: str
     path: str | None
     last_path: str
     status: str = "active"
-    absent_since: float | None = None
+    waited: float | None = None
     born: bool = False
 
     @property
@@ -45,10 +51,17 @@ class Oracle:
     grace: float
     interval: float
     rows: dict[str, Row] = field(default_factory=dict)
-    clocks: dict[str, float] = field(default_factory=dict)
     last_sweep: dict[str, float] = field(default_factory=dict)
 
-    def sweep(self, disk: dict[str, Look], roots: dict[str, str], healthy: set[str], now: float) -> None:
+    def observe(self, healthy: set[str], now: float) -> dict[str, float]:
+        """Return how much time a sweep observed in each healthy root (R8)."""
+        passed = {root: max(0.0, now - self.last_sweep.get(root, now)) for root in healthy}
+        self.last_sweep.update(dict.fromkeys(healthy, now))
+        return {root: min(seconds, 2 * self.interval) for root, seconds in passed.items()}
+
+    def sweep(
+        self, disk: dict[str, Look], roots: dict[str, str], healthy: set[str], now: float
+    ) -> None:
         """Sweep.
 
         Args:
@@ -57,10 +70,13 @@ class Oracle:
             healthy: roots that can be seen.
             now: monotonic seconds.
         """
-        for root in healthy:
-            passed = max(0.0, now - self.last_sweep.get(root, now))
-            self.clocks[root] = self.clocks.get(root, 0.0) + min(passed, 2 * self.interval)
-            self.last_sweep[root] = now
+        observed = self.observe(healthy, now)
+        self.rows = {
+            row.agent_id: replace(row, waited=row.waited + observed.get(roots[row.holder], 0.0))
+            if row.waited is not None
+            else row
+            for row in self.rows.values()
+        }
         claims: dict[str, list[str]] = {}
         for path, look in disk.items():
             if look.outcome == "present":
@@ -69,9 +85,7 @@ class Oracle:
         self.rows = {}
         for agent_id in sorted(before.keys() | claims.keys()):
             row = before.get(agent_id)
-            better = sorted(
-                claims.get(agent_id, []), key=lambda path: (disk[path].worktree, path)
-            )
+            better = sorted(claims.get(agent_id, []), key=lambda path: (disk[path].worktree, path))
             if row is None:
                 self._live(agent_id, better[0], disk, born=False)
                 continue
@@ -81,29 +95,26 @@ class Oracle:
                 self._live(agent_id, best, disk, born=False)
             elif there.outcome in ("frozen", "invalid"):
                 anew = there.outcome == "invalid"
-                self.rows[agent_id] = replace(
-                    row, absent_since=None if anew else row.absent_since, born=False
-                )
+                self.rows[agent_id] = replace(row, waited=None if anew else row.waited, born=False)
             elif better:
                 self._live(agent_id, better[0], disk, born=False)
             elif there.outcome == "denied":
                 continue
             else:
-                self._lose(row, there, self.clocks[roots[row.holder]])
+                self._lose(row, there)
 
     def _live(self, agent_id: str, path: str, disk: dict[str, Look], *, born: bool) -> None:
         self.rows[agent_id] = Row(agent_id, disk[path].name, path, path, born=born)
 
-    def _lose(self, row: Row, there: Look, clock: float) -> None:
-        since = row.absent_since
+    def _lose(self, row: Row, there: Look) -> None:
         displaced_now = there.outcome == "present" and row.path is not None
-        over = row.status == "unreachable" and since is not None and clock - since >= self.grace
+        over = row.waited is not None and row.waited >= self.grace
         if over and not displaced_now:
             return
         self.rows[row.agent_id] = replace(
             row,
             path=None if there.outcome == "present" else row.path,
             status="unreachable",
-            absent_since=clock if since is None else since,
+            waited=0.0 if row.waited is None else row.waited,
             born=False,
         )
