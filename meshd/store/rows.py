@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshd.core.model import (
@@ -116,12 +117,22 @@ def agent_from_row(row: Sequence[Any]) -> Agent:
     A column that cannot be read has its default; the next full sweep finds that row and file
     differ.
     """
-    return Agent(
-        **{column.field: _read(column, value) for column, value in zip(COLUMNS, row, strict=True)}
-    )
+    values = list(row)
+    for place in _WRITTEN_OTHERWISE:
+        values[place] = _read(place, values[place])
+    return Agent(*values)
 
 
-def _read(column: Column, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
+# The columns whose value is not the field's as it stands.
+_WRITTEN_OTHERWISE = tuple(
+    place for place, column in enumerate(COLUMNS) if column.read is not _same
+)
+
+
+@lru_cache(maxsize=4096)
+def _read(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
+    """Read one column. Most rows say the same in it, so what was read is shared, not copied."""
+    column = COLUMNS[place]
     try:
         return column.read(value)
     except (ValueError, TypeError, RecursionError):

@@ -33,6 +33,9 @@ PLACES = tuple(f"{root}/{place}" for root in ROOTS for place in ("p", "q", "r", 
 IDS = ("a", "b", "c", "d")
 INTERVAL, GRACE = 300, 900
 
+# Read at import: a test runs in a cleared environment. Raise it to search longer.
+EXAMPLES = int(os.environ.get("MESHD_MACHINE_EXAMPLES", "100"))
+
 places = st.sampled_from(PLACES)
 ids = st.sampled_from(IDS)
 
@@ -312,7 +315,7 @@ def test_any_program_of_changes_and_one_sweep() -> None:
     run_state_machine_as_test(
         RegistryMachine,
         settings=settings(
-            max_examples=int(os.environ.get("MESHD_MACHINE_EXAMPLES", "60")),
+            max_examples=EXAMPLES,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
