@@ -167,6 +167,7 @@ def test_a_backup_is_one_sound_private_file(meshd: CommandLine) -> None:
     assert [path.name for path in meshd.home.glob("copy*")] == ["copy.db"]
     assert copy.stat().st_mode & 0o777 == 0o600
     connection = open_reading(copy)
+    assert connection.pragma("journal_mode") == "delete"
     assert [record.agent.id for record in Registry(connection).records()] == ["a", "b"]
     connection.close()
 

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -244,8 +245,10 @@ def test_a_full_queue_is_waited_for_until_the_deadline(
         listening.bind(str(path))
         listening.listen(0)
         first.connect(str(path))
+        began = time.monotonic()
         with pytest.raises(DeadlineError, match="takes no connection"):
             Client(path).connect()
+    assert time.monotonic() - began > 0.9
 
 
 @pytest.mark.parametrize("what", ["missing", "stale", "file"])
