@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from meshd.commands import SweepBegan, SweepEnded
     from meshd.core.model import Claim
     from meshd.core.plan import Plan
+    from meshd.errors import StoreError
     from meshd.shared import Shared
 
 
@@ -39,16 +40,16 @@ class Course:
 
     Attributes:
         number: rows registered now are born in this sweep.
-        deferred: paths of costs put off until every root is walked.
         changes: what was committed so far, with log numbers.
+        failure: why something of it could not be committed, None while all was.
         born: whether a row was born, so that the next sweep takes a new number.
     """
 
     number: int
     source: Source
-    deferred: dict[str, Source] = field(default_factory=dict)
     changes: list[tuple[int, Change]] = field(default_factory=list)
     born: bool = False
+    failure: StoreError | None = None
 
     def note(self, committed: Committed) -> None:
         """Remember what a batch of this sweep changed."""
@@ -70,6 +71,8 @@ class SweepCourses:
         current: the sweep under way, None between sweeps.
         last: result of the last sweep that ended.
         holds: what the mass guard holds.
+        trouble: why the newest thing that could not be committed was not; None again once a
+            sweep is committed whole.
     """
 
     def __init__(self, shared: Shared, *, interval: float, grace: float) -> None:
@@ -79,6 +82,7 @@ class SweepCourses:
         self.current: Course | None = None
         self.last: SweepResult | None = None
         self.holds = Holds()
+        self.trouble: str | None = None
         # Monotonic seconds at the end of the last completed healthy sweep of each root.
         self._observed: dict[str, float] = {}
 
@@ -137,25 +141,33 @@ class SweepCourses:
         """Return what a batch of gains needs to know of the sweep under way."""
         return None if self.current is None else SweepContext(self.current.number)
 
-    def defer(self, costs: Iterable[tuple[str, Source]]) -> None:
-        """Put costs off until every root is walked."""
-        assert self.current is not None, "bug: a cost of no sweep"
-        self.current.deferred.update(costs)
+    def fail(self, error: StoreError) -> None:
+        """Remember that a batch could not be committed; the sweep under way fails by it."""
+        self.trouble = error.message
+        if self.current is not None:
+            self.current.failure = error
 
     def end(self, ended: SweepEnded) -> SweepResult:
-        """Give the deferred costs their second look, commit, and sum the sweep up."""
+        """Give the deferred costs their second look, commit, and sum the sweep up.
+
+        Raises:
+            StoreError: not all of the sweep could be committed.
+        """
         course = self.current
         assert course is not None, "bug: a sweep ended that never began"
+        if course.failure is not None:
+            raise course.failure
         clocks = self._clocks(self._still_healthy(ended.completed, course.source))
         if ended.sync:
             clocks = {}
         holds = Holds()
-        if course.deferred or course.born:
-            committed = self._commit_rest(course, ended, clocks)
+        costs = self._take_costs()
+        if costs or course.born:
+            committed = self._commit_rest(course, ended, clocks, costs)
             course.note(committed)
             holds = committed.holds
         now = self._shared.clock.monotonic()
-        self.current = None
+        self.current, self.trouble = None, None
         result = self._sum_up(course, ended, now, holds)
         if not ended.sync:
             self._observed.update(dict.fromkeys(clocks, now))
@@ -164,10 +176,18 @@ class SweepCourses:
         return result
 
     def abandon(self) -> None:
-        """Drop the sweep under way; what it had gained stays."""
+        """Drop the sweep under way with its costs; what it had gained stays."""
+        self._take_costs()
         if self.current is not None:
             self._shared.committer.tell(self.current.changes)
         self.current = None
+
+    def _take_costs(self) -> dict[str, Source]:
+        """Return the costs whose second look is now, and let them wait no more."""
+        pending = self._shared.looking.pending
+        costs = pending.at_end_of_sweep(self._shared.clock.monotonic())
+        pending.settle(costs)
+        return costs
 
     def _still_healthy(self, completed: frozenset[str], source: Source) -> set[str]:
         """Check the walked roots once more, just before anything is taken away."""
@@ -194,11 +214,15 @@ class SweepCourses:
         }
 
     def _commit_rest(
-        self, course: Course, ended: SweepEnded, clocks: Mapping[str, float]
+        self,
+        course: Course,
+        ended: SweepEnded,
+        clocks: Mapping[str, float],
+        costs: Mapping[str, Source],
     ) -> Committed:
         with self._shared.store.reading() as registry:
             incumbents = registry.inherited_incumbents()
-        looks = self._shared.looking.look(course.deferred.items(), self._shared.roots.view)
+        looks = self._shared.looking.look(costs.items(), self._shared.roots.view)
         context = SweepContext(course.number, clocks, self.grace)
         # A sync never comes late enough to agree with a sweep that held something.
         now = -math.inf if ended.sync else self._shared.clock.monotonic()

@@ -31,7 +31,7 @@ from meshd.roots import scope_of
 from meshd.sdnotify import Notifier
 from meshd.services import DaemonState, ReloadOutcome, Services
 from meshd.store import changelog
-from meshd.store.connection import was_moved
+from meshd.store.connection import Condition, examine, was_moved
 from meshd.supervisor import Actor, Exit, Supervisor, signals, strays
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class Daemon:
             if isinstance(wakeup, Exit):
                 why = "it ended" if wakeup.error is None else type(wakeup.error).__name__
                 self._log.error("actor_ended", actor=wakeup.actor, why=why)
-                return 1
+                return None if wakeup.error is not None and self._is_database_lost() else 1
             if wakeup in (signal.SIGINT, signal.SIGTERM):
                 self._log.info("stopping", why=signal.Signals(wakeup).name)
                 return 0
@@ -245,6 +245,20 @@ class Daemon:
                 banner.swept(self._parts.courses.last)
             if not self._tick():
                 return None
+
+    def _is_database_lost(self) -> bool:
+        """Whether the file is not the database any more: then an actor that died of it is no bug.
+
+        A reader meets a damaged page first when the writer still has it in memory.
+        """
+        try:
+            found = examine(self._store.path, expected=True)
+        except StoreError:
+            return False
+        if found is Condition.OURS:
+            return False
+        self._log.error("database_lost", path=str(self._store.path), why=str(found))
+        return True
 
     def _tick(self) -> bool:
         """Do what time alone asks for; False when the store must be opened anew."""
@@ -272,7 +286,7 @@ class Daemon:
             # The watchdog is not fed: a writer that hangs is for the service manager to end.
             self._note_trouble("the writer does not answer")
         else:
-            self._note_trouble(None)
+            self._note_trouble(self._parts.courses.trouble)
             self._notifier.watchdog()
             self._notify_status()
         return True

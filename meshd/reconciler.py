@@ -23,6 +23,7 @@ from meshd.commands import (
     SweepSettled,
 )
 from meshd.core.model import Hint, Source
+from meshd.core.pending import END_OF_SWEEP
 from meshd.errors import MeshdError, StoppingError, StoreError
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Reconciler:
             self._look_and_commit(paths, second=False)
         except StoreError as error:
             # Nothing was learnt either, so the next sweep finds the same and tries again.
+            self._courses.fail(error)
             self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
                 "commit_failed", why=error.message, what_to_do=error.hint
             )
@@ -101,7 +103,9 @@ class Reconciler:
             looks = self._shared.looking.look(paths, view)
             closed = self._shared.looking.close(registry, looks, view, circumstances)
         gains = closed.observations
-        if not second:
+        if second:
+            self._shared.looking.pending.settle(closed.verdicts)
+        else:
             self._put_off([one for one in gains if one.path in closed.costly])
             gains = tuple(one for one in gains if one.path not in closed.costly)
         if not gains:
@@ -119,19 +123,15 @@ class Reconciler:
 
     def _put_off(self, costs: Sequence[Observation]) -> None:
         """Keep costs for a second look: a sweep's for its end, others for the settle time."""
-        course = self._courses.current
-        sources = {one.path: one.source for one in costs}
-        if course is not None and not sources.keys().isdisjoint(course.deferred):
-            # A cost that touches what the sweep has put off belongs to its closed set.
-            self._courses.defer(sources.items())
+        if not costs:
             return
-        of_sweep = {path for path, source in sources.items() if source in SWEEP_SOURCES}
-        if course is not None and of_sweep:
-            self._courses.defer(sources.items())
-        elif sources:
-            source = next(iter(sources.values()))
-            due = self._shared.clock.monotonic() + self.settle
-            self._post(SecondLook(tuple(sources), source), due)
+        sweeping = self._courses.current is not None
+        if sweeping and any(one.source in SWEEP_SOURCES for one in costs):
+            self._shared.looking.pending.add(costs, END_OF_SWEEP)
+            return
+        due = self._shared.clock.monotonic() + self.settle
+        self._shared.looking.pending.add(costs, due)
+        self._post(SecondLook(tuple(one.path for one in costs)), due)
 
     def _put_back(self, paths: Iterable[tuple[str, Source]]) -> None:
         owner = self._shared.roots.view.scope.owner
@@ -174,16 +174,22 @@ class Reconciler:
                 raise TypeError(f"bug: {type(control).__name__} is not a control")
 
     def _second_look(self, control: SecondLook) -> None:
+        pending = self._shared.looking.pending
+        # What another closed set has taken with it meanwhile has had its second look.
+        due = pending.due(control.paths, self._shared.clock.monotonic())
+        pending.settle(due)
+        if not due:
+            return
         try:
-            self._look_and_commit(((path, control.source) for path in control.paths), second=True)
+            self._look_and_commit(due.items(), second=True)
         except StoreError as error:
+            self._courses.fail(error)
             self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
                 "commit_failed", why=error.message, what_to_do=error.hint
             )
 
     def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
-        course = self._courses.current
-        if course is not None and course.deferred and not draining:
+        if self._shared.looking.pending and not draining:
             self._post(SweepSettled(ended), self._shared.clock.monotonic() + self.settle)
         else:
             self._end_of_sweep(ended, draining=draining)
@@ -221,4 +227,6 @@ class Reconciler:
         try:
             future.set_result(act())
         except MeshdError as error:
+            if isinstance(error, StoreError):
+                self._courses.trouble = error.message
             future.set_exception(error)

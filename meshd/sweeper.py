@@ -149,6 +149,10 @@ class Sweeper:
             for request in requests:
                 request.future.set_exception(error)
             return None
+        except BaseException:
+            # The daemon ends by this; whoever waits for the sweep must not wait for ever.
+            self._refuse(requests)
+            raise
         self._failures = 0
         self._last_end = self._shared.clock.monotonic()
         for request in requests:
