@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from meshd.clock import timestamp
-from meshd.core.closing import costly_paths, unlooked
+from meshd.core.closing import costly_paths, touched_ids, unlooked
 from meshd.core.guard import Holds, guard
 from meshd.core.model import Change, Kind, Observation, Outcome, Reason, Source
+from meshd.core.pending import PendingCosts
 from meshd.core.plan import Plan, plan
 from meshd.core.verdict import Known, Verdict, judge
 from meshd.looker.look import NoDescriptorsError
@@ -123,11 +124,15 @@ class Looking:
 
     Args:
         numbers: returns the next look number, for answers that need no look.
+
+    Attributes:
+        pending: the costs that wait for their second look.
     """
 
     def __init__(self, clock: Clock, numbers: Callable[[], int]) -> None:
         self._clock = clock
         self._numbers = numbers
+        self.pending = PendingCosts()
 
     def look(self, paths: Iterable[tuple[str, Source]], view: RootsView) -> list[Observation]:
         """Look at every path that may be looked at; the others are answered without a look."""
@@ -155,13 +160,17 @@ class Looking:
         view: RootsView,
         circumstances: Circumstances,
     ) -> ClosedBatch:
-        """Look on until nothing is left that could change the outcome (R5)."""
+        """Look on until nothing is left that could change the outcome (R5).
+
+        Claims that wait for their second look are claims like those the registry has.
+        """
         looked = list(observations)
         source = looked[0].source
         while True:
             known = load_for(registry, looked)
             verdicts = judge(looked, known, circumstances)
-            missing = unlooked(known, verdicts, circumstances)
+            pending = self.pending.claims(touched_ids(known, verdicts))
+            missing = unlooked(known, verdicts, circumstances) | (pending - verdicts.keys())
             if not missing:
                 costly = costly_paths(known, verdicts, circumstances)
                 return ClosedBatch(tuple(looked), verdicts, frozenset(costly))

@@ -73,7 +73,6 @@ class SecondLook:
     """The settle time is over for these paths, which would cost a row something."""
 
     paths: tuple[str, ...]
-    source: Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,47 @@
+"""Costs wait under the path and under the id they claim."""
+
+from __future__ import annotations
+
+from meshd.core.model import Observation, Outcome, Source
+from meshd.core.pending import END_OF_SWEEP, PendingCosts
+from tests.core.batches import present
+
+
+def absent(path: str, source: Source = Source.WATCH) -> Observation:
+    return Observation(path=path, look=1, source=source, outcome=Outcome.ABSENT)
+
+
+def test_a_cost_is_due_at_its_time_and_not_before() -> None:
+    pending = PendingCosts()
+    pending.add([absent("/r/p")], due=10.0)
+    assert pending.due(["/r/p", "/r/q"], now=9.9) == {}
+    assert pending.due(["/r/p", "/r/q"], now=10.0) == {"/r/p": Source.WATCH}
+
+
+def test_a_cost_seen_again_keeps_its_earlier_time() -> None:
+    pending = PendingCosts()
+    pending.add([absent("/r/p")], due=10.0)
+    pending.add([absent("/r/p", Source.SWEEP)], due=END_OF_SWEEP)
+    assert pending.due(["/r/p"], now=10.0) == {"/r/p": Source.SWEEP}
+
+
+def test_the_end_of_a_sweep_judges_its_own_costs_and_those_that_are_due() -> None:
+    pending = PendingCosts()
+    pending.add([absent("/r/sweep", Source.SWEEP)], due=END_OF_SWEEP)
+    pending.add([absent("/r/due")], due=10.0)
+    pending.add([absent("/r/later")], due=11.0)
+    assert pending.at_end_of_sweep(now=10.0) == {
+        "/r/sweep": Source.SWEEP,
+        "/r/due": Source.WATCH,
+    }
+
+
+def test_a_claim_is_found_by_its_id_until_it_is_settled_or_claims_another() -> None:
+    pending = PendingCosts()
+    pending.add([present("/r/p", "a"), present("/r/q", "a"), absent("/r/s")], due=10.0)
+    assert pending.claims(["a", "b"]) == {"/r/p", "/r/q"}
+    pending.add([present("/r/q", "b")], due=10.0)
+    assert pending.claims(["a"]) == {"/r/p"}
+    pending.settle(["/r/p", "/r/q", "/r/s", "/r/unheard-of"])
+    assert pending.claims(["a", "b"]) == set()
+    assert not pending
