@@ -109,6 +109,8 @@ def test_the_path_that_held_an_id_before_a_rebuild_is_asked() -> None:
 
     assert asked([], [], [present(X, "a")], given) == {Y}
     assert asked([agent("a", X)], [], [present(X, "a")], given) == set()
+    # It holds the id still, but no row does: the others are told that they are refused.
+    assert asked([], [duplicate(Z, "a")], [present(Y, "a")], given) == {Z}
 
 
 def test_a_look_older_than_what_the_registry_rests_on_is_taken_again() -> None:

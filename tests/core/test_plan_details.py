@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,3 +153,21 @@ def test_a_root_may_limit_the_namespaces_its_manifests_claim() -> None:
     assert (row.namespace, row.declared_namespace, row.flags) == (
         "x", "admin", ("namespace-refused",),
     )  # fmt: skip
+
+
+def test_the_log_tells_plain_values_and_no_bookkeeping() -> None:
+    row = lost("a", X, capabilities=("one", "two"))
+    told = snapshot(row)
+
+    assert json.loads(json.dumps(told)) == told
+    assert {type(value) for value in told.values()} == {str, bool, dict, list, type(None)}
+    assert told.keys().isdisjoint(
+        {"absentClock", "bornSweep", "lastSeenAt", "seq", "unreachableSince", "updatedAt"}
+    )
+
+
+def test_a_path_whose_root_is_no_longer_configured_stays_in_the_root_it_was_in() -> None:
+    row, before = agent("a", "/gone/x", scan_root="/gone"), claim("/gone/x", "a", root="/gone")
+    (kept,) = decide([row], [before], [unknown("/gone/x")]).claims
+
+    assert (kept.root, kept.agent_id, kept.filesystem) == ("/gone", None, before.filesystem)

@@ -158,6 +158,13 @@ ELSEWHERE = {
         rows=(agent("a", X),),
         claims=(claim(X, "a"), duplicate(Y, "a")),
     ),
+    "a refused path that claims another id than before is news": Case(
+        [present(X, "a"), present(Y, "a")],
+        rows=(agent("a", X), agent("b", Z)),
+        claims=(claim(X, "a"), claim(Z, "b"), duplicate(Y, "b")),
+        told=((Kind.REFUSED, "a", Y),),
+        judged=((Y, DUPLICATE),),
+    ),
     "that path is torn: refused, for it may be a save": Case(
         [invalid(X), present(Y, "a")],
         **HOLDS_X,

@@ -298,6 +298,14 @@ OUT_OF_SCOPE = {
         after=(lost("a", X, NOW),),
         judged=((X, ABSENT),),
     ),
+    "in scope again, absent, with a clock from before: only what is observed now counts": Case(
+        [absent(X)],
+        rows=(lost("a", X, NOW - GRACE, unscanned=Reason.EXCLUDED),),
+        given=circumstances(sweep=sweep(NOW)),
+        told=((Kind.UNREACHABLE, "a", X),),
+        after=(lost("a", X, NOW),),
+        judged=((X, ABSENT),),
+    ),
     "in scope again, and another id lives there: displaced": Case(
         [present(X, "b")],
         **OUT_X,
