@@ -73,7 +73,11 @@ class Daemon:
 
     def __enter__(self) -> Self:
         if self._process is None:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self.kill()
+                raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

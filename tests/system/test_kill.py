@@ -22,20 +22,18 @@ ROUNDS: Final = 10
 
 
 def test_a_daemon_killed_while_it_imports_imports_the_rest(home: Path, root: Path) -> None:
-    projects = plant(root, 300)
-    chance = random.Random(1)
-    for _ in range(3):
-        killed_while_importing(Daemon(home, root), projects, chance.uniform(0.0, 0.2))
+    """One round of what the slow tests do twenty times."""
+    killed_while_importing(Daemon(home, root), plant(root, 300), 0.05)
 
 
 @pytest.mark.slow
 def test_a_daemon_killed_at_any_moment_of_an_import_imports_the_rest(
     home: Path, root: Path
 ) -> None:
-    projects = plant(root, 2000)
+    projects = plant(root, 1000)
     chance = random.Random(2)
     for _ in range(ROUNDS):
-        killed_while_importing(Daemon(home, root), projects, chance.uniform(0.0, 0.6))
+        killed_while_importing(Daemon(home, root), projects, chance.uniform(0.0, 0.4))
 
 
 def killed_while_importing(daemon: Daemon, projects: list[Project], seconds: float) -> None:

@@ -50,6 +50,10 @@ def tear(database: Path) -> None:
     os.truncate(database, database.stat().st_size // 2 + 100)
 
 
+SLOWER = (delete, replace_by_text, overwrite, tear)
+"""What is met on the same two ways as the first two."""
+
+
 def shape(daemon: Daemon) -> dict[str, tuple[str, str | None]]:
     """Return what no rebuild may change: who lives where."""
     return {
@@ -60,7 +64,11 @@ def shape(daemon: Daemon) -> dict[str, tuple[str, str | None]]:
 
 @pytest.mark.parametrize(
     "damage",
-    [move_away, delete, replace_by_text, overwrite, empty, tear],
+    [
+        move_away,
+        empty,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in SLOWER),
+    ],
     ids=lambda damage: damage.__name__,
 )
 def test_a_database_lost_under_the_running_daemon_is_rebuilt_from_the_files(
