@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from meshd import __version__
-from meshd.api import acting, failures, health, reading
+from meshd.api import acting, events, failures, health, reading
+from meshd.api.feed import Feed
 from meshd.api.peers import Gate
 from meshd.api.replies import Reply
 
@@ -32,9 +33,11 @@ def make_app(services: Services) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
+    app.state.feed = Feed(services.store)
     app.add_middleware(Gate)
     failures.install(app)
     app.include_router(reading.router, prefix=PREFIX)
+    app.include_router(events.router, prefix=PREFIX)
     app.include_router(acting.router, prefix=PREFIX)
     app.include_router(health.router)
     return app

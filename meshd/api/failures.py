@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from meshd.api.replies import Reply
-from meshd.errors import MeshdError, NotFoundError
+from meshd.errors import MeshdError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,12 +28,16 @@ STATUS: Final = {
     "permission": 403,
     "not-found": 404,
     "still-live": 409,
+    "gone": 410,
     "invalid-config": 422,
     "store": 503,
     "stopping": 503,
     "timeout": 504,
 }
 """Status by the code of a MeshdError; any other is 500."""
+
+UNREADABLE: Final = (apsw.Error, UnicodeDecodeError, StoreError)
+"""What reading the database raises when it cannot be read, or is damaged."""
 
 _CODES: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _PEER_ROUTES: Final = tuple(f"/api/mesh/{name}" for name in ("agents", "deny", "denied", "status"))

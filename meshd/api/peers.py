@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BODY_LIMIT_BYTES: Final = 1024 * 1024
 PEER: Final = "meshd.peer"
+TRANSPORT: Final = "meshd.transport"
 _READING: Final = frozenset({"GET", "HEAD"})
 _UCRED: Final = struct.Struct("iII")
 
@@ -46,7 +47,7 @@ def peer_of(connected: socket.socket | TransportSocket) -> Peer | None:
 
 
 class PeerProtocol(H11Protocol):
-    """Uvicorn's protocol; each request carries the `Peer` of its connection."""
+    """Uvicorn's protocol; each request carries its transport and the `Peer` of its connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask the kernel once, when the connection begins."""
@@ -56,6 +57,7 @@ class PeerProtocol(H11Protocol):
 
         async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
             scope[PEER] = peer
+            scope[TRANSPORT] = transport
             await app(scope, receive, send)
 
         self.app = with_peer

@@ -129,14 +129,3 @@ def list_denied(daemon: Daemon) -> Reply:
     """The denied paths."""
     with daemon.store.reading() as registry:
         return Reply(answers.denied_document(registry))
-
-
-@router.get("/events", response_model=schemas.EventsAnswer)
-def list_events(
-    daemon: Daemon,
-    since: Annotated[int, Query(ge=0, lt=2**63)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-) -> Reply:
-    """Entries of the change log after `since`, oldest first."""
-    with daemon.store.reading() as registry:
-        return Reply(answers.events_document(registry, since, limit))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from meshd.api.feed import Feed
     from meshd.services import Services
 
 READER_THREADS: Final = 4
@@ -126,9 +127,11 @@ class Server:
         self._listening = listening
         self._path = path
         self._file = _identity(path)
+        app = make_app(services)
+        self._feed: Feed = app.state.feed
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(
-                make_app(services),
+                app,
                 loop="asyncio",
                 http=PeerProtocol,
                 ws="none",
@@ -153,12 +156,17 @@ class Server:
                 self._path.unlink()
 
     def stop(self) -> None:
-        """Take no more requests; `run` returns when those under way are answered, or late."""
+        """Take no more requests; `run` returns when those under way are answered, or late.
+
+        Streams end at once; their clients go on from where they were.
+        """
         self._uvicorn.should_exit = True
+        self._feed.close()
 
     async def _serve(self) -> None:
         to_thread.current_default_thread_limiter().total_tokens = READER_THREADS
-        await self._uvicorn.serve(sockets=[self._listening])
+        with self._feed.open():
+            await self._uvicorn.serve(sockets=[self._listening])
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

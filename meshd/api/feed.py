@@ -1,0 +1,295 @@
+"""The change feed: what was committed, told to everybody who waits for it.
+
+Owns one place in the loop where subscribers wait, and the one reading of the change log they
+share: a batch is read and encoded once for all who stand at the same number. Assumes one event
+loop; `wake` and `close` may be called by any thread. Promises: whoever goes on from the last
+number it was given misses nothing and gets nothing twice, or is told that entries are gone;
+memory does not grow with what a slow subscriber has not read, for it reads on from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from anyio import CapacityLimiter, to_thread
+
+from meshd import answers
+from meshd.core.model import Kind
+from meshd.errors import MeshdError, StoppingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from meshd.store.store import Store
+
+BATCH_ENTRIES: Final = 256
+BATCH_BYTES: Final = 64 * 1024
+"""A batch ends with the entry that reaches this; so much may wait for each slow subscriber."""
+
+KEPT_BATCHES: Final = 8
+"""Batches that stay encoded for subscribers a little behind."""
+
+LOOK_SECONDS: Final = 0.02
+"""How often the writer's count of commits is compared while somebody waits."""
+
+_KINDS: Final = frozenset(map(str, Kind))
+
+
+class GoneError(MeshdError):
+    """The change log cannot go on from where a caller wants to."""
+
+    code = "gone"
+
+
+class Position(NamedTuple):
+    """Where a caller stands in the change log.
+
+    `epoch` None is a bare number, taken for one of this database; the bare number 0 asks for
+    everything that is kept.
+    """
+
+    epoch: str | None
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Entries that follow each other, encoded.
+
+    Attributes:
+        last: number of the last entry, or where the reading began if there was none.
+        newest: the newest number there was.
+        documents: one JSON document for each entry, in ASCII.
+        frames: the same entries as a stream sends them.
+        turn: the feed's turn when the reading began; what came later may be missing.
+    """
+
+    last: int
+    newest: int
+    documents: tuple[bytes, ...]
+    frames: bytes
+    turn: int
+
+
+class Feed:
+    """Where subscribers wait, and what they read.
+
+    Args:
+        store: whose change log it is.
+
+    Attributes:
+        epoch: of the store.
+        closing: whether streams are to end.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.epoch = store.epoch
+        self.closing = False
+        self._store = store
+        # Guards the loop's end against a wake from another thread.
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._roused = False
+        # What follows belongs to the loop's thread.
+        self._turn = 0
+        self._next_turn: asyncio.Future[None] | None = None
+        self._commits = store.writer.commits
+        self._waiting = 0
+        self._watch: asyncio.Task[None] | None = None
+        self._batches: OrderedDict[int, asyncio.Task[Batch]] = OrderedDict()
+        self._streams: set[asyncio.Transport] = set()
+        self._reader: CapacityLimiter | None = None
+
+    # any thread
+
+    def wake(self) -> None:
+        """Let subscribers look for new entries. Calls before they do so count as one."""
+        with self._lock:
+            if self._loop is not None and not self._roused:
+                self._roused = True
+                self._loop.call_soon_threadsafe(self._rouse)
+
+    def close(self) -> None:
+        """End all streams and waits at once; there will be no others."""
+        self.closing = True
+        self.wake()
+
+    # the loop's thread
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Serve the running loop for the length of a block."""
+        self._reader = CapacityLimiter(1)
+        loop = asyncio.get_running_loop()
+        self._next_turn = loop.create_future()
+        with self._lock:
+            self._loop = loop
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loop = None
+            if self._watch is not None:
+                self._watch.cancel()
+
+    @contextlib.contextmanager
+    def streaming(self, transport: asyncio.Transport) -> Iterator[None]:
+        """Let a connection be cut when the feed closes while its client does not read."""
+        self._streams.add(transport)
+        try:
+            yield
+        finally:
+            self._streams.discard(transport)
+
+    async def place(self, position: Position | None) -> int:
+        """Return the number to go on from; None stands for the newest.
+
+        Raises:
+            GoneError: the log does not reach back, is another, or never was so far.
+            StoppingError: the daemon stops.
+        """
+        if self.closing:
+            raise StoppingError("the daemon is stopping", hint="ask again when it is back")
+        return await to_thread.run_sync(self._place, position, limiter=self._reader)
+
+    async def batch_after(self, seq: int) -> Batch:
+        """Return the entries after a number, as many as one batch holds.
+
+        Raises:
+            GoneError: entries after it are no longer kept.
+        """
+        reading = self._batches.get(seq)
+        if reading is None or (reading.done() and not self._holds(reading)):
+            reading = asyncio.ensure_future(self._read(seq))
+            self._batches[seq] = reading
+            self._batches.move_to_end(seq)
+            while len(self._batches) > KEPT_BATCHES:
+                self._batches.popitem(last=False)
+        # One subscriber that is cancelled must not cancel what others wait for.
+        return await asyncio.shield(reading)
+
+    async def after(self, turn: int, seconds: float, *others: asyncio.Future[Any]) -> None:
+        """Wait for a commit after a turn, the feed's end, one of `others`, or so long."""
+        if self._turn != turn or self.closing:
+            return
+        assert self._next_turn is not None, "bug: the feed is not open"
+        self._waiting += 1
+        if self._watch is None:
+            self._watch = asyncio.ensure_future(self._watch_commits())
+        try:
+            await asyncio.wait(
+                {self._next_turn, *others},
+                timeout=max(seconds, 0.0),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            self._waiting -= 1
+
+    async def _watch_commits(self) -> None:
+        """Compare the writer's count of commits for as long as somebody waits.
+
+        The count that was seen last changes with a turn only, so a commit between a reading
+        and the wait after it is noticed too.
+        """
+        while self._waiting:
+            if self._commits != self._store.writer.commits:
+                self._rouse()
+            await asyncio.sleep(LOOK_SECONDS)
+        self._watch = None
+
+    def _rouse(self) -> None:
+        """Begin a turn: everybody who waits looks again."""
+        with self._lock:
+            self._roused = False
+        self._commits = self._store.writer.commits
+        self._turn += 1
+        assert self._next_turn is not None, "bug: the feed is not open"
+        before, self._next_turn = self._next_turn, asyncio.get_running_loop().create_future()
+        before.set_result(None)
+        if self.closing:
+            for transport in self._streams:
+                # Its client does not keep up, and need not: it goes on from what it has read.
+                if transport.get_write_buffer_size() > 0:
+                    transport.abort()
+
+    def _holds(self, reading: asyncio.Task[Batch]) -> bool:
+        """Whether a reading that ended is still true: entries stay so, their absence may not."""
+        if reading.cancelled() or reading.exception() is not None:
+            return False
+        batch = reading.result()
+        return bool(batch.documents) or batch.turn == self._turn
+
+    async def _read(self, seq: int) -> Batch:
+        turn = self._turn
+        return await to_thread.run_sync(self._encode, seq, turn, limiter=self._reader)
+
+    # the reader's thread
+
+    def _place(self, position: Position | None) -> int:
+        with self._store.reading() as registry:
+            newest = registry.newest_seq()
+            oldest = registry.oldest_seq()
+        if position is None:
+            return newest
+        if position.epoch not in (None, self.epoch):
+            raise _gone(f"the database was rebuilt: its epoch is {self.epoch}")
+        if position.seq > newest:
+            raise _gone(f"there is no entry {position.seq} yet: the newest is {newest}")
+        if position == Position(None, 0):
+            return oldest - 1
+        if position.seq < oldest - 1:
+            raise _gone(f"the change log begins with entry {oldest}")
+        return position.seq
+
+    def _encode(self, seq: int, turn: int) -> Batch:
+        with self._store.reading() as registry:
+            newest = registry.newest_seq()
+            entries = answers.events_document(registry, seq, BATCH_ENTRIES)["events"]
+        # Numbers have no gaps, so what does not follow was pruned in between.
+        if entries[0]["seq"] != seq + 1 if entries else newest > seq:
+            raise _gone(f"the change log no longer reaches back to entry {seq + 1}")
+        documents: list[bytes] = []
+        frames: list[bytes] = []
+        size = 0
+        for entry in entries:
+            document = _encoded(entry)
+            documents.append(document)
+            frames.append(frame(document, event=entry["kind"], event_id=self.id_of(entry["seq"])))
+            size += len(document)
+            if size >= BATCH_BYTES:
+                break
+        last = seq + len(documents)
+        return Batch(last, max(newest, last), tuple(documents), b"".join(frames), turn)
+
+    def id_of(self, seq: int) -> str:
+        """Return the id of an entry: `EPOCH-SEQ`."""
+        return f"{self.epoch}-{seq}"
+
+
+def frame(document: bytes, *, event: str, event_id: str | None = None) -> bytes:
+    """Return an event as a stream sends it."""
+    lines = [] if event_id is None else [f"id: {event_id}"]
+    # A damaged kind may hold anything, the end of a line included.
+    if event in _KINDS or event == GoneError.code:
+        lines.append(f"event: {event}")
+    head = "".join(f"{line}\n" for line in lines).encode("ascii")
+    return head + b"data: " + document + b"\n\n"
+
+
+def _encoded(entry: dict[str, Any]) -> bytes:
+    """Return an entry as JSON; one that is damaged must not end the feed for all that follow."""
+    try:
+        text = json.dumps(entry, allow_nan=False)
+    except ValueError:
+        text = json.dumps(entry | {"from": None, "to": None})
+    return text.encode("ascii")
+
+
+def _gone(message: str) -> GoneError:
+    return GoneError(message, hint="read the registry anew, and follow from the seq of its status")
