@@ -2,17 +2,18 @@
 
 Owns the node table of its root and the memory of what the root was in this run.
 Assumes that a call into the root returns; `isolated` is for roots where it may not. Promises
-that no descriptor outlives a call, so that the root can be unmounted, and that a root which
-is not the one checked before never makes a project absent.
+that no descriptor outlives a call, so that the root can be unmounted (a watch holds no
+descriptor), and that a root which is not the one checked before never makes a project absent.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from meshd.core.model import Observation, Outcome, Reason, Source
+from meshd.core.model import FileIdentity, Observation, Outcome, Reason, Source
 from meshd.looker.health import (
     RootInRun,
     RootLook,
@@ -24,6 +25,7 @@ from meshd.looker.health import (
 )
 from meshd.looker.look import NoDescriptorsError, OpenRoot, errno_word, look
 from meshd.looker.nodes import NodeTable
+from meshd.looker.syscalls import closing, open_directory
 from meshd.looker.walk import Found, RootLostError, Walk, WalkStats
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from meshd.clock import Clock
     from meshd.core.model import RootIdentity
     from meshd.core.scope import Scope
+    from meshd.looker.nodes import Node, Placing
 
 
 class LocalLooker:
@@ -47,6 +50,7 @@ class LocalLooker:
         root: as given.
         seen: what the root was at its last healthy check in this run.
         walk_stats: of the latest walk.
+        table: the directories of the root; hold its lock.
     """
 
     def __init__(self, root: str, *, clock: Clock, numbers: Callable[[], int]) -> None:
@@ -55,7 +59,7 @@ class LocalLooker:
         self._clock = clock
         self._numbers = numbers
         self.seen: RootInRun | None = None
-        self._table = NodeTable()
+        self.table = NodeTable(root)
         self._walking = Lock()
 
     def check(self, known: RootIdentity | None) -> RootLook:
@@ -87,17 +91,71 @@ class LocalLooker:
         """
         if not self._walking.acquire(blocking=False):
             raise RuntimeError("bug: two walks of one root at a time")
+        # Taken back before the walk: events that are lost while it runs want another one.
+        verify, self.table.distrusted = self.table.distrusted, False
+        walk: Walk | None = None
         try:
             with open_root(self.root) as root:
-                node = self._table.root_for(scope)
-                walk = Walk(root, node, scope, full=full, clock=self._clock)
+                walk = Walk(root, self.table, scope, full=full, clock=self._clock, verify=verify)
                 self.walk_stats = walk.stats
                 yield from walk.run(stop)
                 self._expect_same(root)
         except OSError as error:
             raise _lost(error) from error
         finally:
+            if verify and not (walk is not None and walk.is_complete):
+                self.table.distrusted = True
             self._walking.release()
+
+    def walk_below(
+        self,
+        starts: Sequence[Node],
+        scope: Scope,
+        *,
+        stop: Callable[[], bool],
+        shallow: bool = False,
+    ) -> Generator[list[Found], None, None]:
+        """Yield what lies at and below some directories; may run beside a walk of the root.
+
+        Args:
+            starts: nodes of the table; those that have left it are passed by.
+            scope: what is left out.
+            stop: asked once a batch; the walk ends early when it says so.
+            shallow: descend only into directories that were never visited.
+
+        Raises:
+            RootLostError: as `walk`.
+            NoDescriptorsError: as `walk`.
+        """
+        try:
+            with open_root(self.root) as root:
+                walk = Walk(root, self.table, scope, full=False, clock=self._clock, shallow=shallow)
+                yield from walk.run(stop, starts)
+        except OSError as error:
+            raise _lost(error) from error
+
+    def watched(self, placing: Placing | None) -> None:
+        """Have walks place watches from now on; None removes those that are there."""
+        with self.table.lock:
+            if placing is None:
+                self.table.release()
+            self.table.placing = placing
+
+    def whereabouts(self, relative: str = "") -> FileIdentity | None:
+        """Return which directory a path below the root leads to now, None for none.
+
+        Args:
+            relative: below the root, through no symlink; empty for the root itself.
+        """
+        try:
+            with (
+                open_root(self.root) as root,
+                closing(open_directory(root.descriptor, relative, flags=os.O_PATH)) as directory,
+            ):
+                status = os.fstat(directory)
+        except OSError:
+            return None
+        return FileIdentity(status.st_dev, status.st_ino)
 
     def look(self, paths: Sequence[str], source: Source) -> list[Observation]:
         """Look at projects, in order.
@@ -124,8 +182,9 @@ class LocalLooker:
             return [self._not_seen(path, number, source, detail) for path, number in looks]
 
     def close(self) -> None:
-        """Forget the directories."""
-        self._table.clear()
+        """Forget the directories, and let go of their watches."""
+        with self.table.lock:
+            self.table.clear()
 
     def _look_at(
         self, root: OpenRoot, is_ours: bool, one: tuple[str, int], source: Source

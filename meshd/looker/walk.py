@@ -1,7 +1,9 @@
 """The walk of one root: where the projects are, and what each manifest looks like to `stat`.
 
-Owns the order, the pruning and the cost of a walk. Assumes an open root and a node table that
-no other walk uses. Promises: no symlink is listed through, a directory that did not change
+Owns the order, the pruning and the cost of a walk. Assumes an open root; holds the lock of the
+node table for one batch at a time, so what others do to the table between batches is respected.
+Where somebody watches, a directory is watched before it is listed, so that what changes after
+the listing makes an event. Promises: no symlink is listed through, a directory that did not change
 costs one `stat`, plain files cost none, depth is bounded by the scope and not by PATH_MAX or the
 interpreter's stack (faults 46, 47), directories come in the order of their names, and what cannot
 be read is said, never taken for absent (faults 79, 80, 84).
@@ -21,20 +23,23 @@ from meshd.core.scope import is_within
 from meshd.errors import MeshdError
 from meshd.looker.foothold import NEAR_CHARACTERS, Foothold
 from meshd.looker.look import NoDescriptorsError, OpenRoot, below, errno_word, signature_of
-from meshd.looker.nodes import Dork
+from meshd.looker.nodes import NO_WATCH, Dork, place_of, projects_below
 from meshd.looker.syscalls import NO_DESCRIPTORS_ERRNOS, closing, open_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from meshd.clock import Clock
     from meshd.core.model import Signature
     from meshd.core.scope import Scope
-    from meshd.looker.nodes import Node
+    from meshd.looker.nodes import Node, NodeTable
 
 DIRECTORIES_PER_BATCH: Final = 512
 """A batch ends after so many directories, found or not, so that a walk can be stopped, and one
 that makes progress can be told from one that hangs."""
+
+DIRECTORIES_AT_LEAST: Final = 32
+"""A batch ends early when somebody waits for the table, but not before so many directories."""
 
 _VANISHED_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -48,7 +53,8 @@ class RootLostError(MeshdError):
 class Sighting(NamedTuple):
     """Something lies at `.dork/agent.json` of this project.
 
-    `signature` is None when `stat` could not say; only a look can.
+    `signature` is None when `stat` could not say, or when something was known there and the
+    directory that held it is gone; only a look can tell.
     """
 
     path: str
@@ -80,26 +86,44 @@ class WalkStats:
 
 
 class Walk:
-    """One walk of one root.
+    """One walk of one root, or of parts of it.
+
+    Attributes:
+        stats: what it cost and found so far.
+        is_complete: whether it came to its end.
 
     Args:
         root: held open until the walk ends.
-        node: the root's node in the table.
+        table: the nodes of the root.
         scope: what is left out.
         full: list every directory, whatever its signature says.
         clock: judges how old a signature is.
+        verify: place the watch of every directory anew, whatever its node says.
+        shallow: descend only into directories that were never visited.
     """
 
-    def __init__(
-        self, root: OpenRoot, node: Node, scope: Scope, *, full: bool, clock: Clock
+    def __init__(  # noqa: PLR0913 - all but three are keywords
+        self,
+        root: OpenRoot,
+        table: NodeTable,
+        scope: Scope,
+        *,
+        full: bool,
+        clock: Clock,
+        verify: bool = False,
+        shallow: bool = False,
     ) -> None:
         self.stats = WalkStats()
+        self.is_complete = False
         self._root = root
-        self._node = node
+        self._table = table
+        self._placing = table.placing
         self._scope = scope
         self._full = full
         self._clock = clock
-        self._above: list[Node] = []
+        self._verify = verify and table.placing is not None
+        self._shallow = shallow
+        self._gone: list[str] = []
         self._foothold = Foothold(root.descriptor)
         self._prefix = root.path.rstrip("/") + "/"
         self._barriers = frozenset(
@@ -108,11 +132,14 @@ class Walk:
             if path != root.path and is_within(path, root.path)
         )
 
-    def run(self, stop: Callable[[], bool]) -> Iterator[list[Found]]:
+    def run(
+        self, stop: Callable[[], bool], starts: Sequence[Node] | None = None
+    ) -> Iterator[list[Found]]:
         """Yield what is found, batch by batch; a batch may be empty.
 
         Args:
             stop: asked once a batch; the walk ends when it says so.
+            starts: the directories to walk, with all below them; None for the root.
 
         Raises:
             RootLostError: the root itself cannot be listed any more.
@@ -121,92 +148,142 @@ class Walk:
         if self._scope.denies(self._root.path):
             return
         try:
-            stack = [(self._node, "", 0)]
+            with self._table.lock:
+                moves = self._table.moves
+                top = self._table.root_for(self._scope)
+                stack = self._places([top] if starts is None else starts)
             while stack and not stop():
-                yield self._batch(stack)
+                with self._table.lock:
+                    if self._table.moves != moves:
+                        moves = self._table.moves
+                        stack = self._places([node for node, _, _ in stack])
+                    batch = self._batch(stack)
+                yield batch
+            self.is_complete = not stack
         finally:
             self._foothold.close()
+
+    def _places(self, nodes: Sequence[Node]) -> list[tuple[Node, str, int]]:
+        """Return where directories are now, without those that have left the table."""
+        places = [(node, place_of(node)) for node in nodes]
+        return [(node, place.relative, place.depth) for node, place in places if place is not None]
 
     def _batch(self, stack: list[tuple[Node, str, int]]) -> list[Found]:
         """Visit the next directories, depth first; the stack holds those still to visit."""
         found: list[Found] = []
         barriers = self._barriers
-        above = self._above
-        for _ in range(DIRECTORIES_PER_BATCH):
-            if not stack:
+        last = self.stats.directories + DIRECTORIES_PER_BATCH
+        enough = self.stats.directories + DIRECTORIES_AT_LEAST
+        while stack and self.stats.directories < last:
+            if self.stats.directories >= enough and self._table.lock.is_awaited():
                 break
             node, relative, depth = stack.pop()
+            if node.parent is None and node is not self._table.top:
+                continue  # it left the table since it was put here
             if barriers and relative in barriers:
+                self._table.leave(node)
                 continue
-            del above[depth:]
             self.stats.directories += 1
-            if not self._is_unchanged(node, relative):
-                failure = self._relist(node, relative, depth)
-                if failure is not None:
-                    found.append(failure)
-            if node.dork:
-                sighting = self._sight(node, relative)
-                if sighting is not None:
-                    found.append(sighting)
+            self._look_into(node, relative, depth, found)
             if node.children:
-                above.append(node)
                 prefix = relative + "/" if relative else ""
                 level = depth + 1
-                stack.extend(
-                    [(child, prefix + child.name, level) for child in reversed(node.children)]
-                )
+                children = reversed(node.children)
+                if self._shallow:
+                    children = iter([child for child in children if not child.inode])
+                stack.extend([(child, prefix + child.name, level) for child in children])
         return found
 
+    def _look_into(self, node: Node, relative: str, depth: int, found: list[Found]) -> None:
+        """Add what is found in one directory, after listing it where it changed."""
+        if not self._is_unchanged(node, relative):
+            failure = self._visit(node, relative, depth)
+            if failure is not None:
+                found.append(failure)
+            found.extend(Sighting(path, None) for path in self._gone)
+            self._gone.clear()
+        if node.dork and (sighting := self._sight(node, relative)) is not None:
+            found.append(sighting)
+
     def _is_unchanged(self, node: Node, relative: str) -> bool:
-        """Whether the remembered listing holds; what fails is told by the listing to come."""
-        if self._full or not node.settled:
+        """Whether the remembered listing holds; what fails is told by the visit to come."""
+        if self._full or self._verify or not node.settled:
+            return False
+        if self._placing is not None and self._placing.wants(node):
             return False
         try:
-            status = self._stat(relative or ".")
+            return node.matches(self._stat(relative or "."))
         except OSError:
             return False
-        return (
-            node.mtime_ns == status.st_mtime_ns
-            and node.ctime_ns == status.st_ctime_ns
-            and node.inode == status.st_ino
-            and node.device == status.st_dev
-        )
 
-    def _relist(self, node: Node, relative: str, depth: int) -> Found | None:
+    def _visit(self, node: Node, relative: str, depth: int) -> Found | None:
+        """Open a directory, to watch it and to list it; return what could not be read."""
         try:
-            self._list(node, relative, depth)
+            self._watch_and_list(node, relative, depth)
         except OSError as error:
-            node.forget()
-            return self._failed(relative, error)
+            node.settled = False
+            failure = self._failed(relative, error)
+            self._note_gone(node, relative, frozenset())
+            self._table.forget(node)
+            if failure is not None and self._placing is not None:
+                self._placing.refuse(self._table, node, error)
+            return failure
         return None
 
-    def _list(self, node: Node, relative: str, depth: int) -> None:
-        """List a directory into its node."""
+    def _watch_and_list(self, node: Node, relative: str, depth: int) -> None:
         start, path = self._foothold.reach(relative)
         with closing(open_directory(start, path, flags=os.O_RDONLY)) as directory:
-            node.remember(os.fstat(directory), self._clock.wall_ns())
-            if any(node.is_same_directory(other) for other in self._above):
-                node.forget()  # a bind mount of a directory above (fault 70)
-                return
-            self.stats.listings += 1
-            with os.scandir(directory) as entries:
-                self._take(node, relative, depth, entries)
+            if self._placing is not None:
+                self._placing.place(self._table, node, directory)
+            status = os.fstat(directory)
+            if self._full or not node.settled or not node.matches(status):
+                self._list(node, relative, depth, directory, status)
+            if self._placing is not None:
+                if node.dork is Dork.DIRECTORY:
+                    self._placing.place_dork(self._table, node, directory)
+                elif node.dork_watch != NO_WATCH:
+                    self._placing.release_dork(self._table, node)
+
+    def _list(
+        self, node: Node, relative: str, depth: int, directory: int, status: os.stat_result
+    ) -> None:
+        """List an open directory into its node."""
+        node.remember(status, self._clock.wall_ns())
+        if node.is_below_itself():
+            self._table.forget(node)  # a bind mount of a directory above (fault 70)
+            return
+        self.stats.listings += 1
+        with os.scandir(directory) as entries:
+            self._take(node, relative, depth, entries)
 
     def _take(
         self, node: Node, relative: str, depth: int, entries: Iterator[os.DirEntry[str]]
     ) -> None:
         """Read the entries of a directory; their types come with them, no file is statted."""
         dork = Dork.NONE
-        names = []
+        names: set[str] = set()
         prunes = self._scope.prunes
         is_leaf = depth >= self._scope.max_depth
         for entry in entries:
             if entry.name == ".dork":
                 dork = _kind_of_dork(entry)
             elif not is_leaf and _is_directory(entry) and not prunes(relative, entry.name):
-                names.append(entry.name)
+                names.add(entry.name)
+        self._note_gone(node, relative, names)
         node.dork = dork
-        node.adopt(names)
+        self._table.adopt(node, names)
+
+    def _note_gone(self, node: Node, relative: str, names: Collection[str]) -> None:
+        """Note the known projects below a directory that are below none of `names`.
+
+        Whoever leaves the table can no longer be named when the event of its leaving is read.
+        """
+        if self._placing is None:
+            return
+        prefix = relative + "/" if relative else ""
+        for child in node.children:
+            if child.name not in names:
+                self._gone += projects_below(child, self._prefix + prefix + child.name)
 
     def _failed(self, relative: str, error: OSError) -> Found | None:
         """Sort the failure of a listing."""

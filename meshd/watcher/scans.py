@@ -1,0 +1,120 @@
+"""What the scanner has to do, in order.
+
+Owns the line between the observer, who must never wait for a disk, and the scanner, who may.
+Promises: what is put is done in the order of putting; names below one root that follow each
+other are one piece of work; a waiter resolves after everything that was put before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum
+from threading import Condition
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from meshd.core.scope import Scope
+    from meshd.looker.nodes import Node, NodeTable
+
+
+class Why(IntEnum):
+    """Why a name is looked at; of two reasons the greater counts.
+
+    CONFIRMED: a move put a known directory there; only if it is another one is it walked.
+    CREATED: it was made there; what is in it may still be written.
+    MOVED_IN: it came from somewhere else, complete.
+    """
+
+    CONFIRMED = 0
+    CREATED = 1
+    MOVED_IN = 2
+
+
+@dataclass(slots=True)
+class Names:
+    """Names in directories of one root that may be something new."""
+
+    table: NodeTable
+    names: dict[tuple[Node, str], Why] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RootCheck:
+    """Something happened to this root itself."""
+
+    table: NodeTable
+
+
+@dataclass(frozen=True, slots=True)
+class Rescope:
+    """The scope has changed."""
+
+    before: Scope
+    after: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Everything before is done: tell those who wait."""
+
+    waiters: tuple[Future[None], ...]
+
+
+Work = Names | RootCheck | Rescope | Passed
+
+
+class Scans:
+    """The line."""
+
+    def __init__(self) -> None:
+        self._work: deque[Work] = deque()
+        self._arrived = Condition()
+        self._closed = False
+
+    def add(self, table: NodeTable, parent: Node, name: str, why: Why) -> None:
+        """Have a name looked at."""
+        with self._arrived:
+            if self._closed:
+                return
+            last = self._work[-1] if self._work else None
+            if not isinstance(last, Names) or last.table is not table:
+                last = Names(table)
+                self._work.append(last)
+            key = (parent, name)
+            last.names[key] = max(why, last.names.get(key, why))
+            self._arrived.notify()
+
+    def put(self, work: Work) -> None:
+        """Have something done; once closed, who waits is told that it will not be."""
+        with self._arrived:
+            if not self._closed:
+                self._work.append(work)
+                self._arrived.notify()
+                return
+        _cancel(work)
+
+    def take(self, timeout: float) -> Work | None:
+        """Return what is next, None when nothing came in time or the line is closed."""
+        with self._arrived:
+            if not self._work and not self._closed:
+                self._arrived.wait(timeout)
+            return self._work.popleft() if self._work and not self._closed else None
+
+    def close(self) -> None:
+        """Drop what is left, and wake the scanner."""
+        with self._arrived:
+            self._closed = True
+            left = list(self._work)
+            self._work.clear()
+            self._arrived.notify_all()
+        for work in left:
+            _cancel(work)
+
+
+def _cancel(work: Work) -> None:
+    if isinstance(work, Passed):
+        for waiter in work.waiters:
+            waiter.cancel()

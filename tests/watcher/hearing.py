@@ -1,0 +1,187 @@
+"""A watcher over real directories, with an inbox that the test drains.
+
+What is faked: nothing but the other end of the inbox. `Watched.hear` waits for a cookie, so what
+was done before it is in the inbox when it returns; no test waits for time to pass.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+
+from meshd.clock import SystemClock
+from meshd.config.settings import ScanSettings
+from meshd.core.coalescer import Coalescer
+from meshd.inbox import Inbox
+from meshd.looker import LocalLooker, make_looker
+from meshd.looker.nodes import place_of
+from meshd.roots import Roots
+from meshd.watcher import Coverage, Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+    from pathlib import Path
+
+    from meshd.looker.nodes import Node
+    from meshd.looker.walk import Found
+    from meshd.shared import Shared
+
+COOKIE_SECONDS: Final = 20.0
+
+
+@dataclass
+class Watched:
+    """Some roots, watched.
+
+    Attributes:
+        log: the words of every record, as `(event, fields)`.
+    """
+
+    watcher: Watcher
+    shared: Shared
+    base: Path
+    log: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def roots(self) -> list[str]:
+        return list(self.shared.roots.view.scope.roots)
+
+    def looker(self, root: Path | None = None) -> LocalLooker:
+        looker = self.shared.roots.view.lookers[str(root) if root else self.roots[0]]
+        assert isinstance(looker, LocalLooker)
+        return looker
+
+    def walk(self, root: Path | None = None, *, full: bool = False) -> list[Found]:
+        """Walk as a sweep does."""
+        scope = self.shared.roots.view.scope
+        batches = self.looker(root).walk(scope, full=full, stop=lambda: False)
+        return list(itertools.chain.from_iterable(batches))
+
+    def walk_all(self) -> None:
+        for root, looker in self.shared.roots.view.lookers.items():
+            if isinstance(looker, LocalLooker) and os.path.isdir(root):  # noqa: PTH112 - a string
+                for _ in looker.walk(self.shared.roots.view.scope, full=False, stop=lambda: False):
+                    pass
+
+    def sync(self) -> None:
+        """Wait until everything done before is in the inbox."""
+        self.watcher.cookie().result(COOKIE_SECONDS)
+
+    def hear(self) -> list[str]:
+        """Return what was hinted at since the last time, relative to the base, in order."""
+        return self.hear_all()[0]
+
+    def hear_all(self) -> tuple[list[str], list[str]]:
+        """Return what was hinted at, and which roots have to be looked at whole."""
+        self.sync()
+        return self.drain()
+
+    def drain(self) -> tuple[list[str], list[str]]:
+        paths: set[str] = set()
+        widened: set[str] = set()
+        # At the end of time everything is due, settled or not.
+        inbox = self.shared.inbox
+        with inbox._arrived:
+            while batch := inbox._take_now(math.inf):
+                paths.update(hint.path for hint in batch.hints)
+                widened.update(batch.widened)
+        return (
+            sorted(os.path.relpath(path, self.base) for path in paths),
+            sorted(os.path.relpath(path, self.base) for path in widened),
+        )
+
+    def hear_due(self) -> list[str]:
+        """Return what may be looked at at once; what has to settle stays."""
+        self.sync()
+        batch = self.shared.inbox.take(0.0)
+        assert batch is not None
+        return sorted(os.path.relpath(hint.path, self.base) for hint in batch.hints)
+
+    def coverage(self, root: Path | None = None) -> Coverage:
+        return self.watcher.coverage()[str(root) if root else self.roots[0]]
+
+    def configure(self, **changes: object) -> None:
+        """Take a new `[scan]` section."""
+        self.shared.roots.configure(scan_settings(changes))
+        self.watcher.configure()
+
+
+def scan_settings(values: dict[str, object]) -> ScanSettings:
+    return ScanSettings.model_validate(values)
+
+
+@contextmanager
+def watching(
+    base: Path, *roots: Path, walk: bool = True, quiet: float = 60.0, **scan: object
+) -> Iterator[Watched]:
+    """Watch roots; `quiet` is the settle time, so long that only settled hints are due at once."""
+    clock = SystemClock()
+    state = base / "state"
+    state.mkdir(exist_ok=True)
+    log: list[dict[str, object]] = []
+
+    def note(_logger: object, _method: str, record: MutableMapping[str, object]) -> str:
+        log.append(dict(record))
+        raise structlog.DropEvent
+
+    shared = SimpleNamespace(
+        roots=Roots(
+            scan_settings({"roots": [str(root) for root in roots], **scan}),
+            (),
+            lambda root, isolated: make_looker(
+                root, isolated=isolated, clock=clock, numbers=itertools.count(1).__next__
+            ),
+        ),
+        inbox=Inbox(clock, Coalescer(quiet, quiet, 100_000), capacity=8_192),
+        clock=clock,
+        log=structlog.wrap_logger(None, processors=[note]),
+    )
+    watcher = Watcher(cast("Shared", shared), state)
+    watched = Watched(watcher, cast("Shared", shared), base, log)
+    watcher.open()
+    if walk:
+        watched.walk_all()
+    thread = threading.Thread(target=watcher.run, name="meshd-watch")
+    thread.start()
+    try:
+        yield watched
+    finally:
+        watcher.stop()
+        thread.join()
+        shared.roots.close()
+
+
+def make_project(path: Path, text: str = "{}") -> Path:
+    """Make a project, its manifest put in place by rename."""
+    (path / ".dork").mkdir(parents=True, exist_ok=True)
+    save(path, text)
+    return path
+
+
+def save(project: Path, text: str) -> None:
+    """Save a manifest as most editors do: write beside it, and rename over it."""
+    beside = project / ".dork" / "agent.json~"
+    beside.write_text(text)
+    beside.rename(project / ".dork" / "agent.json")
+
+
+def watched_directories(looker: LocalLooker) -> dict[str, bool]:
+    """Return every directory of the table, and whether it and its `.dork` are watched."""
+    with looker.table.lock:
+        return {
+            place.relative: is_watched(node)
+            for node in looker.table.top.below()
+            if (place := place_of(node)) is not None
+        }
+
+
+def is_watched(node: Node) -> bool:
+    return node.watch > 0 and (node.dork_watch > 0 or not node.dork)
