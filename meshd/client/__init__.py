@@ -11,27 +11,20 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
-import struct
 import time
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, urlencode
 
-from meshd import errors
-from meshd.errors import (
-    DeadlineError,
-    MeshdError,
-    NoDaemonError,
-    NotFoundError,
-    PermissionRefusedError,
-)
+from meshd.client.connection import Connection, chunks, gone_away
+from meshd.client.following import follow
+from meshd.client.replies import Document, GoneError, document, expect_ok
+from meshd.errors import DeadlineError, MeshdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
-Document: TypeAlias = dict[str, Any]
-"""A JSON object, as the daemon gives it."""
+__all__ = ["Client", "Document", "GoneError"]
 
 PREFIX = "/api/mesh"
 READ_DEADLINE_SECONDS = 35.0
@@ -39,7 +32,6 @@ READ_DEADLINE_SECONDS = 35.0
 SWEEP_DEADLINE_SECONDS = 635.0
 """For answers that wait for an act and then a sweep, to which the daemon gives 30 and 600 s."""
 
-_CHUNK_BYTES = 64 * 1024
 _UNAVAILABLE = 503
 
 
@@ -58,7 +50,7 @@ class Client:
 
     def __init__(self, socket_path: Path) -> None:
         self.socket_path = socket_path
-        self._connection = _Connection(socket_path)
+        self._connection = Connection(socket_path)
 
     def __enter__(self) -> Self:
         return self
@@ -133,13 +125,49 @@ class Client:
         """Return `{"denied": […]}`."""
         return self._get("/denied")
 
-    def events(self, since: int = 0, limit: int = 1000) -> Document:
-        """Return `{"events": […], "epoch", "seq"}`: the change log after `since`."""
-        return self._get("/events", {"since": str(since), "limit": str(limit)})
+    def events(
+        self, since: int | str = 0, limit: int = 1000, *, wait: float | None = None
+    ) -> Document:
+        """Return `{"events": […], "epoch", "seq"}`: the change log after `since`.
+
+        Args:
+            since: SEQ, or EPOCH-SEQ to be refused when the number is of another epoch.
+            limit: at most so many entries.
+            wait: seconds to wait for an entry when there is none, at most 60.
+
+        Raises:
+            GoneError: with an epoch or a wait, the log cannot go on from there.
+        """
+        query = {"since": str(since), "limit": str(limit)}
+        if wait is not None:
+            query["wait"] = f"{wait:.3f}"
+        return self._get("/events", query, READ_DEADLINE_SECONDS + (wait or 0.0))
+
+    def follow(
+        self,
+        since: int | str | None = None,
+        *,
+        connected: Callable[[bool], None] = lambda _: None,
+    ) -> Generator[Document, None, None]:
+        """Yield entries of the change log as they are committed, over the daemon's restarts.
+
+        It has a connection of its own, so questions may be asked meanwhile. To miss nothing
+        after an answer, ask for the status before it, and follow from `EPOCH-SEQ` of that.
+
+        Args:
+            since: SEQ or EPOCH-SEQ of the last entry the caller has, None for the newest.
+            connected: told False when the daemon went away, and True when it is back.
+
+        Raises:
+            NoDaemonError: nothing answers at the first try; later ones are repeated.
+            GoneError: the log cannot go on from there, be it at the first try or later.
+        """
+        place = None if since is None else str(since)
+        return follow(self.socket_path, f"{PREFIX}/events", place, connected)
 
     def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
-        return _expect_ok(*self._exchange("GET", "/metrics")).decode("utf-8")
+        return expect_ok(*self._exchange("GET", "/metrics")).decode("utf-8")
 
     def healthz(self) -> bool:
         """Whether the daemon is alive."""
@@ -175,7 +203,7 @@ class Client:
     def allow(self, path: str) -> Document:
         """Take a denial back; returns once a sweep has found what lies there."""
         target = f"{PREFIX}/denied/{quote(os.fsencode(path), safe='')}"
-        return _document(*self._exchange("DELETE", target, deadline=SWEEP_DEADLINE_SECONDS))
+        return document(*self._exchange("DELETE", target, deadline=SWEEP_DEADLINE_SECONDS))
 
     def forget(self, agent_id: str | None = None) -> Document:
         """Drop the row of an id that is not live, or every row out of scope (None)."""
@@ -183,20 +211,25 @@ class Client:
 
     # the conversation
 
-    def _get(self, route: str, query: dict[str, str | None] | None = None) -> Document:
+    def _get(
+        self,
+        route: str,
+        query: Mapping[str, str | None] | None = None,
+        deadline: float = READ_DEADLINE_SECONDS,
+    ) -> Document:
         given = {key: value for key, value in (query or {}).items() if value is not None}
         target = f"{PREFIX}{route}" + (f"?{urlencode(given)}" if given else "")
-        return _document(*self._exchange("GET", target))
+        return document(*self._exchange("GET", target, deadline=deadline))
 
     def _post(
         self, route: str, body: Document, deadline: float = READ_DEADLINE_SECONDS
     ) -> Document:
-        return _document(*self._exchange("POST", f"{PREFIX}{route}", body, deadline=deadline))
+        return document(*self._exchange("POST", f"{PREFIX}{route}", body, deadline=deadline))
 
     def _is_available(self, target: str) -> bool:
         status, answer = self._exchange("GET", target)
         if status != _UNAVAILABLE:
-            _expect_ok(status, answer)
+            expect_ok(status, answer)
         return status != _UNAVAILABLE
 
     def _exchange(
@@ -217,11 +250,11 @@ class Client:
             return self._ask(method, target, body)
         except (http.client.RemoteDisconnected, ConnectionError) as error:
             if not reused:
-                raise _gone(self.socket_path) from error
+                raise gone_away(self.socket_path) from error
         try:
             return self._ask(method, target, body)
         except (http.client.RemoteDisconnected, ConnectionError) as error:
-            raise _gone(self.socket_path) from error
+            raise gone_away(self.socket_path) from error
 
     def _ask(self, method: str, target: str, body: Document | None) -> tuple[int, bytes]:
         connection = self._connection
@@ -234,136 +267,16 @@ class Client:
             connection.limit(waiting)
             connection.request(method, target, content, headers)
             with connection.getresponse() as response:
-                answer = b"".join(_chunks(connection, waiting, response))
+                answer = b"".join(chunks(connection, waiting, response))
         except BaseException as error:
             self.close()  # half a conversation is of no use to the next question
             if isinstance(error, TimeoutError):
                 raise DeadlineError(f"no answer in time from {self.socket_path}") from error
             if isinstance(error, http.client.IncompleteRead):
-                raise _gone(self.socket_path) from error
+                raise gone_away(self.socket_path) from error
             if isinstance(error, http.client.HTTPException) and not isinstance(
                 error, ConnectionError
             ):
                 raise MeshdError(f"not an answer of meshd on {self.socket_path}") from error
             raise
         return response.status, answer
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket.
-
-    Attributes:
-        deadline: monotonic second at which the wait in hand ends.
-    """
-
-    sock: socket.socket | None
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self.deadline = 0.0
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect, waiting for a place in the daemon's queue until the deadline."""
-        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # A socket with a Python timeout does not wait for a place in the queue (EAGAIN).
-            left = struct.pack("@ll", max(1, int(self._left())), 0)
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, left)
-            stream.connect(os.fspath(self._path))
-        except OSError as error:
-            stream.close()
-            raise _refusal(self._path, error) from error
-        self.sock = stream
-
-    def limit(self, stream: socket.socket | None) -> None:
-        """Let the next wait on a socket end at the deadline."""
-        if stream is not None:
-            stream.settimeout(self._left())
-
-    def _left(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-
-def _chunks(
-    connection: _Connection, waiting: socket.socket | None, response: http.client.HTTPResponse
-) -> Iterator[bytes]:
-    """Yield the body as it comes, each part before the deadline."""
-    while not response.isclosed():
-        connection.limit(waiting)
-        yield response.read(_CHUNK_BYTES)
-    if response.length:  # http.client lets a body end early if it is read in parts
-        raise http.client.IncompleteRead(b"", response.length)
-
-
-def _refusal(path: Path, error: OSError) -> MeshdError:
-    """Say why the socket could not be connected to."""
-    if isinstance(error, PermissionError):
-        return PermissionRefusedError(
-            f"may not talk to the daemon on {path}",
-            hint="run as the user of the daemon, or let it widen api.socket_mode",
-        )
-    if isinstance(error, BlockingIOError):
-        return DeadlineError(f"the daemon on {path} takes no connection")
-    return NoDaemonError(
-        f"no daemon answers on {path}", hint="start one: meshd run DIR, DIR being what to scan"
-    )
-
-
-def _gone(path: Path) -> NoDaemonError:
-    return NoDaemonError(
-        f"the daemon on {path} went away before it answered", hint="see its log, and ask again"
-    )
-
-
-def _codes() -> dict[str, type[MeshdError]]:
-    """Return every class of error by its code."""
-    found = (kind for kind in vars(errors).values() if isinstance(kind, type))
-    return {kind.code: kind for kind in found if issubclass(kind, MeshdError)}
-
-
-def _expect_ok(status: int, answer: bytes) -> bytes:
-    """Return an answer that is none of an error; raise the error otherwise."""
-    if status < http.client.BAD_REQUEST:
-        return answer
-    try:
-        said = json.loads(answer)
-    except ValueError:
-        said = None
-    raise _error(status, said if isinstance(said, dict) else {})
-
-
-def _document(status: int, answer: bytes) -> Document:
-    try:
-        said = json.loads(_expect_ok(status, answer))
-    except ValueError as error:
-        raise MeshdError("the daemon's answer is not JSON") from error
-    if not isinstance(said, dict):
-        raise MeshdError("the daemon's answer is not a JSON object")
-    return said
-
-
-def _error(status: int, said: Document) -> MeshdError:
-    """Return what an error answer says, in either of the shapes the routes have."""
-    what = said.get("error")
-    if isinstance(what, dict):
-        code = str(what.get("code"))
-        error = _codes().get(code, MeshdError)(str(what.get("message")), hint=what.get("hint"))
-        error.code = code
-        return error
-    kinds: dict[int, type[MeshdError]] = {
-        http.client.FORBIDDEN: PermissionRefusedError,
-        http.client.NOT_FOUND: NotFoundError,
-        http.client.GATEWAY_TIMEOUT: DeadlineError,
-    }
-    message = str(what) if what else f"the daemon answered with status {status}"
-    details = said.get("details")
-    if isinstance(details, list):
-        told = (
-            f"{one.get('path')}: {one.get('message')}" for one in details if isinstance(one, dict)
-        )
-        message += f": {'; '.join(told)}"
-    return kinds.get(status, MeshdError)(message)
