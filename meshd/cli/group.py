@@ -39,9 +39,10 @@ _SECTIONS: dict[str, tuple[_Entry, ...]] = {
     "The registry": (
         _Entry("agents", "agents:agents", "List agents, or show one."),
         _Entry("claims", "registry:claims", "List what every manifest path says."),
-        _Entry("events", "registry:events", "Print the change log."),
+        _Entry("events", "registry:events", "Print the change log, or follow it."),
         _Entry("sweep", "registry:sweep", "Compare the registry with the disk now."),
         _Entry("sync", "registry:sync", "Return once what is on disk is in the registry."),
+        _Entry("wait", "waiting:wait", "Return once an agent is as wanted."),
         _Entry("forget", "registry:forget", "Drop agents that are not live."),
     ),
     "What is scanned": (

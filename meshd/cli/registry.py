@@ -14,7 +14,8 @@ from meshd.cli.output import (
     print_note,
     print_table,
 )
-from meshd.cli.session import Reader, current_session
+from meshd.cli.session import Reader, Session, current_session
+from meshd.client import GoneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,18 +57,48 @@ def claims(outcome: str | None) -> None:
 
 
 @click.command(cls=Command)
-@click.option(
-    "--since", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Only those after SEQ."
-)
-def events(since: int) -> None:
+@click.option("--since", type=click.IntRange(min=0), metavar="SEQ", help="Only those after SEQ.")
+@click.option("--follow", is_flag=True, help="Go on with what happens, from now or from SEQ.")
+def events(since: int | None, follow: bool) -> None:
     """Print the change log, oldest entry first; with --json, one document per line."""
     session = current_session()
+    if follow:
+        _follow(session, since)
+        return
     with session.reading() as reader:
-        for entry in _entries(reader, since):
-            if session.as_json:
-                print_json_line(entry)
-            else:
-                print_line(_event_line(entry))
+        for entry in _entries(reader, since or 0):
+            _print_event(entry, as_json=session.as_json)
+
+
+def _follow(session: Session, since: int | None) -> None:
+    """Print entries as they are committed, until the user has seen enough.
+
+    Raises:
+        GoneError: the log cannot go on.
+    """
+    with session.client() as client:
+        try:
+            for entry in client.follow(since, connected=_tell_connected):
+                _print_event(entry, as_json=session.as_json)
+        except KeyboardInterrupt:
+            return
+        except GoneError as error:
+            hint = "what happened is in the rows: meshd agents list; then follow without --since"
+            raise GoneError(error.message, hint=hint) from error
+
+
+def _tell_connected(connected: bool) -> None:
+    if connected:
+        print_note("the daemon is back")
+    else:
+        print_note("the daemon went away; following goes on when it is back")
+
+
+def _print_event(entry: Document, *, as_json: bool) -> None:
+    if as_json:
+        print_json_line(entry)
+    else:
+        print_line(_event_line(entry))
 
 
 def _entries(reader: Reader, since: int) -> Iterator[Document]:
