@@ -22,8 +22,9 @@ from starlette.types import Receive, Scope, Send
 
 from meshd import answers
 from meshd.api import schemas
+from meshd.api.changes import Batch, GoneError, Position, frame
 from meshd.api.failures import UNREADABLE, failure
-from meshd.api.feed import Batch, Feed, GoneError, Position, frame
+from meshd.api.feed import Feed
 from meshd.api.peers import TRANSPORT
 from meshd.api.replies import Reply
 from meshd.api.requests import Daemon
@@ -119,7 +120,7 @@ async def _batch_within(feed: Feed, seq: int, seconds: float) -> Batch:
 def _answer(feed: Feed, batch: Batch, limit: int) -> Response:
     """Return the document of a page, made of entries that are encoded already."""
     entries = b",".join(batch.documents[:limit])
-    tail = f'],"epoch":{json.dumps(feed.epoch)},"seq":{batch.newest}}}'.encode("ascii")
+    tail = f'],"epoch":{json.dumps(feed.log.epoch)},"seq":{batch.newest}}}'.encode("ascii")
     return Response(b'{"events":[' + entries + tail, media_type="application/json")
 
 
@@ -161,7 +162,7 @@ class EventStream(Response):
         now = asyncio.get_running_loop().time
         # An id without data moves the client's place, so that one that loses its first
         # connection before its first event misses nothing.
-        await _send(send, f"id: {self._feed.id_of(self._seq)}\n\n".encode("ascii"))
+        await _send(send, f"id: {self._feed.log.id_of(self._seq)}\n\n".encode("ascii"))
         said = now()
         while not (self._feed.closing or left.done()):
             try:

@@ -11,70 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CapacityLimiter, to_thread
 
-from meshd import answers
-from meshd.core.model import Kind
-from meshd.errors import MeshdError, StoppingError
+from meshd.api.changes import ChangeLog
+from meshd.errors import StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from meshd.api.changes import Batch, Position
     from meshd.store.store import Store
-
-BATCH_ENTRIES: Final = 256
-BATCH_BYTES: Final = 64 * 1024
-"""A batch ends with the entry that reaches this; so much may wait for each slow subscriber."""
 
 KEPT_BATCHES: Final = 8
 """Batches that stay encoded for subscribers a little behind."""
 
 LOOK_SECONDS: Final = 0.02
 """How often the writer's count of commits is compared while somebody waits."""
-
-_KINDS: Final = frozenset(map(str, Kind))
-
-
-class GoneError(MeshdError):
-    """The change log cannot go on from where a caller wants to."""
-
-    code = "gone"
-
-
-class Position(NamedTuple):
-    """Where a caller stands in the change log.
-
-    `epoch` None is a bare number, taken for one of this database; the bare number 0 asks for
-    everything that is kept.
-    """
-
-    epoch: str | None
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Entries that follow each other, encoded.
-
-    Attributes:
-        last: number of the last entry, or where the reading began if there was none.
-        newest: the newest number there was.
-        documents: one JSON document for each entry, in ASCII.
-        frames: the same entries as a stream sends them.
-        turn: the feed's turn when the reading began; what came later may be missing.
-    """
-
-    last: int
-    newest: int
-    documents: tuple[bytes, ...]
-    frames: bytes
-    turn: int
 
 
 class Feed:
@@ -84,14 +40,14 @@ class Feed:
         store: whose change log it is.
 
     Attributes:
-        epoch: of the store.
+        log: the change log that is followed.
         closing: whether streams are to end.
     """
 
     def __init__(self, store: Store) -> None:
-        self.epoch = store.epoch
+        self.log = ChangeLog(store)
         self.closing = False
-        self._store = store
+        self._writer = store.writer
         # Guards the loop's end against a wake from another thread.
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -156,7 +112,7 @@ class Feed:
         """
         if self.closing:
             raise StoppingError("the daemon is stopping", hint="ask again when it is back")
-        return await to_thread.run_sync(self._place, position, limiter=self._reader)
+        return await to_thread.run_sync(self.log.place, position, limiter=self._reader)
 
     async def batch_after(self, seq: int) -> Batch:
         """Return the entries after a number, as many as one batch holds.
@@ -198,7 +154,7 @@ class Feed:
         and the wait after it is noticed too.
         """
         while self._waiting:
-            if self._commits != self._store.writer.commits:
+            if self._commits != self._writer.commits:
                 self._rouse()
             await asyncio.sleep(LOOK_SECONDS)
         self._watch = None
@@ -207,7 +163,7 @@ class Feed:
         """Begin a turn: everybody who waits looks again."""
         with self._lock:
             self._roused = False
-        self._commits = self._store.writer.commits
+        self._commits = self._writer.commits
         self._turn += 1
         assert self._next_turn is not None, "bug: the feed is not open"
         before, self._next_turn = self._next_turn, asyncio.get_running_loop().create_future()
@@ -227,69 +183,4 @@ class Feed:
 
     async def _read(self, seq: int) -> Batch:
         turn = self._turn
-        return await to_thread.run_sync(self._encode, seq, turn, limiter=self._reader)
-
-    # the reader's thread
-
-    def _place(self, position: Position | None) -> int:
-        with self._store.reading() as registry:
-            newest = registry.newest_seq()
-            oldest = registry.oldest_seq()
-        if position is None:
-            return newest
-        if position.epoch not in (None, self.epoch):
-            raise _gone(f"the database was rebuilt: its epoch is {self.epoch}")
-        if position.seq > newest:
-            raise _gone(f"there is no entry {position.seq} yet: the newest is {newest}")
-        if position == Position(None, 0):
-            return oldest - 1
-        if position.seq < oldest - 1:
-            raise _gone(f"the change log begins with entry {oldest}")
-        return position.seq
-
-    def _encode(self, seq: int, turn: int) -> Batch:
-        with self._store.reading() as registry:
-            newest = registry.newest_seq()
-            entries = answers.events_document(registry, seq, BATCH_ENTRIES)["events"]
-        # Numbers have no gaps, so what does not follow was pruned in between.
-        if entries[0]["seq"] != seq + 1 if entries else newest > seq:
-            raise _gone(f"the change log no longer reaches back to entry {seq + 1}")
-        documents: list[bytes] = []
-        frames: list[bytes] = []
-        size = 0
-        for entry in entries:
-            document = _encoded(entry)
-            documents.append(document)
-            frames.append(frame(document, event=entry["kind"], event_id=self.id_of(entry["seq"])))
-            size += len(document)
-            if size >= BATCH_BYTES:
-                break
-        last = seq + len(documents)
-        return Batch(last, max(newest, last), tuple(documents), b"".join(frames), turn)
-
-    def id_of(self, seq: int) -> str:
-        """Return the id of an entry: `EPOCH-SEQ`."""
-        return f"{self.epoch}-{seq}"
-
-
-def frame(document: bytes, *, event: str, event_id: str | None = None) -> bytes:
-    """Return an event as a stream sends it."""
-    lines = [] if event_id is None else [f"id: {event_id}"]
-    # A damaged kind may hold anything, the end of a line included.
-    if event in _KINDS or event == GoneError.code:
-        lines.append(f"event: {event}")
-    head = "".join(f"{line}\n" for line in lines).encode("ascii")
-    return head + b"data: " + document + b"\n\n"
-
-
-def _encoded(entry: dict[str, Any]) -> bytes:
-    """Return an entry as JSON; one that is damaged must not end the feed for all that follow."""
-    try:
-        text = json.dumps(entry, allow_nan=False)
-    except ValueError:
-        text = json.dumps(entry | {"from": None, "to": None})
-    return text.encode("ascii")
-
-
-def _gone(message: str) -> GoneError:
-    return GoneError(message, hint="read the registry anew, and follow from the seq of its status")
+        return await to_thread.run_sync(self.log.batch_after, seq, turn, limiter=self._reader)

@@ -9,11 +9,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import apsw
 import pytest
 
 from meshd.api import events as events_module
 from meshd.api import schemas
 from meshd.core.model import Change, Kind, Source
+from meshd.errors import StoreError
 from tests.api.feeding import EVENTS, LONG, Feeding, Stream, change, until
 
 if TYPE_CHECKING:
@@ -198,6 +200,31 @@ def test_a_subscriber_who_does_not_read_holds_up_no_stop(feeding: Feeding) -> No
     assert len(got) < 200
 
 
+def test_a_server_that_stops_begins_no_stream(feeding: Feeding) -> None:
+    feeding.server._feed.close()
+    status, document = feeding.get(Accept="text/event-stream")
+    assert (status, document["error"]["code"]) == (503, "stopping")
+
+
+@pytest.mark.parametrize(
+    "error", [apsw.IOError("disk I/O error"), StoreError("cannot open")], ids=str
+)
+def test_a_database_that_cannot_be_read_ends_a_stream_and_is_told_to_the_next(
+    feeding: Feeding, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with feeding.listen() as stream:
+        with monkeypatch.context() as patch:
+            patch.setattr(feeding.server._feed.log, "batch_after", fail)
+            feeding.append("a")
+            assert stream.rest() == []
+            assert feeding.get("?since=0&wait=1")[1]["error"]["code"] == "store"
+        # What could not be read is tried again.
+        assert feeding.get("?since=0&wait=1")[1]["seq"] == 1
+
+
 # slow subscribers
 
 
@@ -310,13 +337,13 @@ def test_two_hundred_subscribers_get_every_change_once_in_order(
     threads = threading.active_count()
     most_threads = 0
     reads: list[int] = []
-    encode = feeding.server._feed._encode
+    batch_after = feeding.server._feed.log.batch_after
 
     def counting(seq: int, turn: int) -> object:
         reads.append(seq)
-        return encode(seq, turn)
+        return batch_after(seq, turn)
 
-    monkeypatch.setattr(feeding.server._feed, "_encode", counting)
+    monkeypatch.setattr(feeding.server._feed.log, "batch_after", counting)
 
     async def everybody() -> list[list[int]]:
         nonlocal most_threads
