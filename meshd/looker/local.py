@@ -9,7 +9,6 @@ descriptor), and that a root which is not the one checked before never makes a p
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -59,6 +58,7 @@ class LocalLooker:
         self._clock = clock
         self._numbers = numbers
         self.seen: RootInRun | None = None
+        self._believed = True
         self.table = NodeTable(root)
         self._walking = Lock()
 
@@ -69,9 +69,12 @@ class LocalLooker:
             known: what it was when first seen. None takes what is there for the root, and
                 forgets what it was earlier in this run.
         """
-        examination = examine(self.root, known, None if known is None else self.seen)
+        seen = self.seen if known is not None and self._believed else None
+        examination = examine(self.root, known, seen)
         if examination.look.healthy:
             self.seen = examination.found
+        # After a check that failed nothing there is believed, until one succeeds.
+        self._believed = examination.look.healthy
         return examination.look
 
     def walk(
@@ -96,11 +99,14 @@ class LocalLooker:
         walk: Walk | None = None
         try:
             with open_root(self.root) as root:
+                if not self._is_ours(root):
+                    raise RootLostError("another directory lies at the root since its check")
                 walk = Walk(root, self.table, scope, full=full, clock=self._clock, verify=verify)
                 self.walk_stats = walk.stats
                 yield from walk.run(stop)
                 self._expect_same(root)
         except OSError as error:
+            self._refuse(error)
             raise _lost(error) from error
         finally:
             if verify and not (walk is not None and walk.is_complete):
@@ -173,7 +179,7 @@ class LocalLooker:
         """Look at projects under numbers taken by the caller; see `look`."""
         try:
             with open_root(self.root) as root:
-                is_ours = self.seen in (None, identify(root))
+                is_ours = self._is_ours(root)
                 return [self._look_at(root, is_ours, one, source) for one in looks]
         except OSError as error:
             if sickness_of(error) is Sickness.NO_DESCRIPTORS:
@@ -186,17 +192,19 @@ class LocalLooker:
         with self.table.lock:
             self.table.clear()
 
+    def _is_ours(self, root: OpenRoot) -> bool:
+        return self._believed and self.seen in (None, identify(root))
+
     def _look_at(
         self, root: OpenRoot, is_ours: bool, one: tuple[str, int], source: Source
     ) -> Observation:
         path, number = one
-        seen = look(root, path, number=number, source=source, clock=self._clock)
-        if seen.outcome is Outcome.ABSENT and not is_ours:
-            # Another directory lies there since the check: nothing is absent from the root.
-            return replace(seen, outcome=Outcome.UNKNOWN, reason=Reason.ROOT_SICK)
-        return seen
+        if not is_ours:
+            # Another directory lies there since the check: nothing in it speaks for the root.
+            return self._not_seen(path, number, source, None)
+        return look(root, path, number=number, source=source, clock=self._clock)
 
-    def _not_seen(self, path: str, number: int, source: Source, detail: str) -> Observation:
+    def _not_seen(self, path: str, number: int, source: Source, detail: str | None) -> Observation:
         return Observation(
             path=path,
             look=number,
@@ -206,6 +214,12 @@ class LocalLooker:
             detail=detail,
             looked_at_ns=self._clock.wall_ns(),
         )
+
+    def _refuse(self, error: OSError) -> None:
+        """Have a root that may not be read counted among what is not watched."""
+        if sickness_of(error) is Sickness.PERMISSION_DENIED and self.table.placing is not None:
+            with self.table.lock:
+                self.table.placing.refuse(self.table, self.table.top, error)
 
     def _expect_same(self, root: OpenRoot) -> None:
         """Raise unless the path still leads to the directory that was walked."""

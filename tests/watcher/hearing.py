@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final, cast
@@ -21,10 +21,11 @@ from meshd.clock import SystemClock
 from meshd.config.settings import ScanSettings
 from meshd.core.coalescer import Coalescer
 from meshd.inbox import Inbox
-from meshd.looker import LocalLooker, make_looker
+from meshd.looker import LocalLooker, RootLostError, make_looker
 from meshd.looker.nodes import place_of
 from meshd.roots import Roots
 from meshd.watcher import Coverage, Watcher
+from meshd.watcher.inotify import limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -66,9 +67,11 @@ class Watched:
         return list(itertools.chain.from_iterable(batches))
 
     def walk_all(self) -> None:
-        for root, looker in self.shared.roots.view.lookers.items():
-            if isinstance(looker, LocalLooker) and os.path.isdir(root):  # noqa: PTH112 - a string
-                for _ in looker.walk(self.shared.roots.view.scope, full=False, stop=lambda: False):
+        """Walk every root that can be walked, as a sweep does."""
+        view = self.shared.roots.view
+        for looker in view.lookers.values():
+            with suppress(RootLostError):
+                for _ in looker.walk(view.scope, full=False, stop=lambda: False):
                     pass
 
     def sync(self) -> None:
@@ -97,6 +100,15 @@ class Watched:
             sorted(os.path.relpath(path, self.base) for path in paths),
             sorted(os.path.relpath(path, self.base) for path in widened),
         )
+
+    def wait_for_lost(self) -> tuple[list[str], list[str]]:
+        """Return what was hinted at until some root had to be looked at whole, and which."""
+        paths: set[str] = set()
+        while True:
+            heard, widened = self.hear_all()
+            paths.update(heard)
+            if widened:
+                return sorted(paths), widened
 
     def hear_due(self) -> list[str]:
         """Return what may be looked at at once; what has to settle stays."""
@@ -185,3 +197,54 @@ def watched_directories(looker: LocalLooker) -> dict[str, bool]:
 
 def is_watched(node: Node) -> bool:
     return node.watch > 0 and (node.dork_watch > 0 or not node.dork)
+
+
+def directories_on_disk(watched: Watched, root: Path | None = None) -> set[str]:
+    """Return every directory in scope, as a looker that has just been made finds them."""
+    old = watched.looker(root)
+    fresh = LocalLooker(old.root, clock=SystemClock(), numbers=itertools.count(1).__next__)
+    for _ in fresh.walk(watched.shared.roots.view.scope, full=True, stop=lambda: False):
+        pass
+    return set(watched_directories(fresh))
+
+
+def blind_spots(watched: Watched, root: Path | None = None) -> list[str]:
+    """Return the directories in scope that are not watched."""
+    known = watched_directories(watched.looker(root))
+    return sorted(path for path in directories_on_disk(watched, root) if not known.get(path))
+
+
+def wait_for_departures(watched: Watched) -> None:
+    """Wait until the observer has given up every move whose other half did not come."""
+    watched.sync()
+    while watched.watcher._translator.next_deadline() is not None:
+        watched.sync()
+    watched.sync()  # what was given up then is confirmed now
+
+
+@contextmanager
+def stalled(watched: Watched) -> Iterator[None]:
+    """Keep the observer from reading, while the queue of the kernel fills."""
+    stalling, goes_on = threading.Event(), threading.Event()
+
+    def stall() -> None:
+        stalling.set()
+        goes_on.wait(COOKIE_SECONDS)
+
+    watched.watcher.observer.before_read = stall
+    try:
+        watched.watcher.cookie()  # something to read
+        assert stalling.wait(COOKIE_SECONDS)
+        yield
+    finally:
+        watched.watcher.observer.before_read = lambda: None
+        goes_on.set()
+
+
+def fill_the_queue(project: Path) -> None:
+    """Make more events than the queue of the kernel holds, of one watched project."""
+    one, other = (project / ".dork" / name for name in ("one", "other"))
+    one.touch()
+    for _ in range(1 + (limit("max_queued_events") or 0) // 4):
+        one.rename(other)
+        other.rename(one)

@@ -1,0 +1,262 @@
+"""Directories that come, go and move take their projects and their watches with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from meshd.watcher import inotify as kernel
+from tests.watcher.hearing import (
+    blind_spots,
+    make_project,
+    save,
+    wait_for_departures,
+    watching,
+)
+from tests.watcher.test_saves import exchange
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.watcher.hearing import Watched
+
+
+def test_a_project_made_in_a_new_chain_of_directories_is_heard(
+    root: Path, watched: Watched
+) -> None:
+    make_project(root / "a" / "b" / "c")
+    assert watched.hear() == ["root/a/b/c"]
+    assert blind_spots(watched) == []
+
+
+def test_a_tree_moved_in_is_heard_at_once_and_watched(
+    base: Path, root: Path, watched: Watched
+) -> None:
+    """Fault 94: its content makes no event of its own."""
+    make_project(base / "tree" / "a")
+    make_project(base / "tree" / "b" / "c")
+    (base / "tree").rename(root / "tree")
+    assert watched.hear_due() == ["root/tree/a", "root/tree/b/c"]
+    save(root / "tree/b/c", "{ }")
+    assert watched.hear_due() == ["root/tree/b/c"]
+
+
+def test_a_tree_moved_out_is_heard_and_then_is_deaf(
+    base: Path, root: Path, watched: Watched
+) -> None:
+    make_project(root / "tree" / "a")
+    watched.hear()
+    before = watched.coverage().watched
+    (root / "tree").rename(base / "tree")
+    assert watched.hear_due() == ["root/tree/a"]
+    wait_for_departures(watched)
+    assert watched.coverage().watched == before - 3  # tree, tree/a and its .dork
+    save(base / "tree" / "a", "{ }")
+    assert watched.hear() == []
+
+
+def test_a_tree_moved_inside_is_heard_at_both_places_and_keeps_its_watches(
+    root: Path, watched: Watched
+) -> None:
+    make_project(root / "one" / "tree" / "a")
+    (root / "two").mkdir()
+    watched.hear()
+    looker = watched.looker()
+    before = {node.watch for node in looker.table.top.below()}
+    (root / "one" / "tree").rename(root / "two" / "moved")
+    assert watched.hear_due() == ["root/one/tree/a", "root/two/moved/a"]
+    assert {node.watch for node in looker.table.top.below()} == before
+    save(root / "two/moved/a", "{ }")
+    assert watched.hear_due() == ["root/two/moved/a"]
+    assert blind_spots(watched) == []
+
+
+def test_a_rename_costs_the_same_whatever_lies_below(root: Path, watched: Watched) -> None:
+    """No watch is placed for it, and nothing below it is visited."""
+    for number in range(200):
+        (root / "tree" / str(number)).mkdir(parents=True)
+    watched.hear()
+    looker, adds = watched.looker(), []
+    place = watched.watcher._watches.place
+    looker.table.placing.place = lambda *parts: (adds.append(parts), place(*parts))  # type: ignore[union-attr,method-assign,func-returns-value]
+    (root / "tree").rename(root / "moved")
+    watched.hear()
+    assert adds == []
+
+
+def test_halves_of_a_move_in_two_reads_belong_together(
+    base: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "READ_BYTES", 32)  # one event with a short name
+    make_project(root / "a" / "x")
+    with watching(base, root) as watched:
+        looker = watched.looker()
+        before = {node.watch for node in looker.table.top.below()}
+        (root / "a").rename(root / "b")
+        assert watched.hear() == ["root/a/x", "root/b/x"]
+        assert {node.watch for node in looker.table.top.below()} == before
+
+
+def test_a_move_without_its_other_half_holds_nobody_up(
+    base: Path, root: Path, watched: Watched
+) -> None:
+    make_project(root / "leaving")
+    project = make_project(root / "staying")
+    watched.hear()
+    (root / "leaving").rename(base / "left")
+    save(project, "{ }")
+    assert watched.hear_due() == ["root/leaving", "root/staying"]
+    assert watched.watcher._translator.next_deadline() is not None  # it is still waited for
+
+
+def test_two_directories_that_change_places_are_heard_and_watched(
+    root: Path, watched: Watched
+) -> None:
+    make_project(root / "a" / "x")
+    make_project(root / "b" / "y")
+    watched.hear()
+    exchange(root / "a", root / "b")
+    assert watched.hear() == ["root/a/x", "root/a/y", "root/b/x", "root/b/y"]
+    save(root / "a" / "y", "{ }")
+    save(root / "b" / "x", "{ }")
+    assert watched.hear_due() == ["root/a/y", "root/b/x"]
+    assert blind_spots(watched) == []
+
+
+@pytest.mark.parametrize("pruned", ["node_modules", ".cache", "deep/er/and/deep/er/still"])
+def test_what_moves_into_a_pruned_tree_leaves_and_comes_back_again(
+    root: Path, watched: Watched, pruned: str
+) -> None:
+    make_project(root / "kept" / "a")
+    (root / pruned).mkdir(parents=True)
+    watched.hear()
+    (root / "kept").rename(root / pruned / "kept")
+    assert watched.hear_due() == ["root/kept/a"]
+    wait_for_departures(watched)
+    save(root / pruned / "kept" / "a", "{ }")
+    assert watched.hear() == []
+    (root / pruned / "kept").rename(root / "kept")
+    assert watched.hear_due() == ["root/kept/a"]
+    assert blind_spots(watched) == []
+
+
+def test_a_directory_renamed_to_a_pruned_name_leaves(root: Path, watched: Watched) -> None:
+    make_project(root / "kept" / "a")
+    watched.hear()
+    (root / "kept").rename(root / "node_modules")
+    assert watched.hear_due() == ["root/kept/a"]
+    wait_for_departures(watched)
+    save(root / "node_modules" / "a", "{ }")
+    assert watched.hear() == []
+
+
+def test_depth_counts_from_the_root_after_a_move_too(base: Path, root: Path) -> None:
+    make_project(root / "a" / "b" / "c")
+    (root / "x").mkdir()
+    with watching(base, root, max_depth=3) as watched:
+        (root / "a").rename(root / "x" / "a")  # c is now on level 4
+        assert watched.hear() == ["root/a/b/c", "root/x/a/b/c"]
+        save(root / "x/a/b/c", "{ }")
+        assert watched.hear() == []
+        (root / "x" / "a").rename(root / "a")
+        assert "root/a/b/c" in watched.hear()
+        assert blind_spots(watched) == []
+
+
+def test_a_tree_that_moves_from_root_to_root_is_heard_in_both(base: Path, root: Path) -> None:
+    other = base / "other"
+    other.mkdir()
+    make_project(root / "a" / "x")
+    with watching(base, root, other) as watched:
+        (root / "a").rename(other / "a")
+        assert watched.hear() == ["other/a/x", "root/a/x"]
+        save(other / "a/x", "{ }")
+        assert watched.hear_due() == ["other/a/x"]
+        wait_for_departures(watched)
+        assert watched.coverage(root).watched == 1
+        assert blind_spots(watched, other) == []
+
+
+def test_a_root_inside_a_root_hears_for_itself(base: Path, root: Path) -> None:
+    """Fault 68: a change is heard once, below the longest root."""
+    inner = root / "inner"
+    project = make_project(inner / "a")
+    with watching(base, root, inner) as watched:
+        save(project, "{ }")
+        assert watched.hear_due() == ["root/inner/a"]
+        assert watched.coverage(root).watched == 1
+        assert watched.coverage(inner).watched == 3
+
+
+def test_names_that_are_not_utf_8_or_hold_a_newline_are_heard(root: Path, watched: Watched) -> None:
+    """Faults 42 and 43."""
+    names = sorted(os.fsdecode(name) for name in (b"caf\xe9", b"two\nlines"))
+    for name in names:
+        make_project(root / name)
+    assert watched.hear() == [f"root/{name}" for name in names]
+    for name in names:
+        save(root / name, "{ }")
+    assert watched.hear_due() == [f"root/{name}" for name in names]
+
+
+def test_symlinks_are_not_followed(base: Path, root: Path, watched: Watched) -> None:
+    """Faults 70 and 99."""
+    project = make_project(base / "elsewhere")
+    (root / "link").symlink_to(base / "elsewhere")
+    (root / "loop").symlink_to(".")
+    save(project, "{ }")
+    assert watched.hear() == []
+    assert watched.coverage().watched == 1
+
+
+def test_a_tree_of_any_depth_can_be_moved_in(base: Path, root: Path) -> None:
+    """Fault 88: neither the stack of the interpreter nor PATH_MAX ends the watching."""
+    here = os.open(base, os.O_RDONLY)
+    for name in ["deep", *["d" * 10] * 1_500]:
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with watching(base, root, max_depth=64) as watched:
+        (base / "deep").rename(root / "deep")
+        watched.hear()
+        assert watched.coverage().watched == 65
+        make_project(root / "other")
+        assert watched.hear() == ["root/other"]
+        (root / "deep").rename(base / "deep")
+        wait_for_departures(watched)
+        assert watched.coverage().watched == 3
+
+
+def test_a_directory_deleted_and_made_again_is_watched(root: Path, watched: Watched) -> None:
+    """Fault 95."""
+    for text in ("1", "22", "333"):
+        make_project(root / "a" / "b", text)
+        assert watched.hear() == ["root/a/b"]
+        shutil.rmtree(root / "a")
+        assert watched.hear() == ["root/a/b"]
+    make_project(root / "a" / "b")
+    watched.hear()
+    save(root / "a/b", "{ }")
+    assert watched.hear_due() == ["root/a/b"]
+    assert blind_spots(watched) == []
+
+
+def test_thousands_of_projects_made_and_deleted_at_once_are_all_heard(
+    root: Path, watched: Watched
+) -> None:
+    projects = [root / f"{number % 30:02}" / f"{number:04}" for number in range(3_000)]
+    for project in projects:
+        make_project(project)
+    expected = sorted(f"root/{project.relative_to(root)}" for project in projects)
+    assert watched.hear() == expected
+    assert blind_spots(watched) == []
+    for path in list(root.iterdir()):
+        shutil.rmtree(path)
+    assert watched.hear() == expected
+    assert watched.coverage().watched == 1
+    assert watched.coverage().overflows == 0

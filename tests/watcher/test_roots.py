@@ -1,0 +1,171 @@
+"""A root that is deleted, renamed, unmounted or mounted over is noticed, and comes back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.watcher.hearing import blind_spots, make_project, save, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.watcher.hearing import Watched
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts")
+
+
+def expect_hearing(watched: Watched, project: Path) -> None:
+    """Expect that the next sweep has watched everything again."""
+    watched.walk_all()
+    watched.hear_all()
+    save(project, "{ }")
+    assert watched.hear_due() == [os.path.relpath(project, watched.base)]
+    assert blind_spots(watched) == []
+
+
+def test_a_root_that_is_deleted_and_made_again_is_watched_again(
+    root: Path, watched: Watched
+) -> None:
+    """Fault 91."""
+    make_project(root / "project")
+    watched.hear()
+    shutil.rmtree(root)
+    assert watched.wait_for_lost()[1] == ["root"]
+    assert watched.coverage().watched == 0
+    make_project(root / "project")
+    watched.wait_for_lost()
+    expect_hearing(watched, root / "project")
+
+
+def test_a_root_that_is_renamed_is_deaf_until_it_is_back(
+    base: Path, root: Path, watched: Watched
+) -> None:
+    project = make_project(root / "project")
+    watched.hear()
+    root.rename(base / "away")
+    watched.wait_for_lost()
+    assert watched.coverage().watched == 0
+    save(base / "away" / "project", "{ }")
+    assert watched.hear() == []
+    (base / "away").rename(root)
+    watched.wait_for_lost()
+    expect_hearing(watched, project)
+
+
+def test_a_root_replaced_by_another_directory_is_lost(
+    base: Path, root: Path, watched: Watched
+) -> None:
+    make_project(root / "project")
+    make_project(base / "other" / "project")
+    watched.hear()
+    root.rename(base / "away")
+    (base / "other").rename(root)
+    watched.wait_for_lost()
+    expect_hearing(watched, root / "project")
+
+
+def test_a_root_that_does_not_exist_yet_is_noticed_when_it_does(base: Path) -> None:
+    root = base / "root"
+    with watching(base, root) as watched:
+        assert watched.coverage().watched == 0
+        watched.sync()
+        make_project(root / "project")
+        watched.wait_for_lost()
+        expect_hearing(watched, root / "project")
+
+
+def test_what_happens_to_one_root_does_not_touch_another(base: Path, root: Path) -> None:
+    other = make_project(base / "other" / "project")
+    with watching(base, root, base / "other") as watched:
+        shutil.rmtree(root)
+        assert watched.wait_for_lost()[1] == ["root"]
+        save(other, "{ }")
+        assert watched.hear_due() == ["other/project"]
+
+
+@contextmanager
+def mounted(place: Path, *what: str) -> Iterator[None]:
+    subprocess.run(["mount", *what, str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@needs_root
+def test_a_root_that_is_unmounted_and_mounted_again_is_watched_again(
+    base: Path, root: Path
+) -> None:
+    """Fault 92. The image keeps its device and inode numbers, so nothing shows but the event."""
+    image = base / "image"
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    with mounted(root, "-o", "loop", str(image)):
+        make_project(root / "project")
+    with watching(base, root) as watched:
+        with mounted(root, "-o", "loop", str(image)):
+            watched.wait_for_lost()
+            expect_hearing(watched, root / "project")
+        watched.wait_for_lost()
+        assert watched.coverage().watched == 0
+        with mounted(root, "-o", "loop", str(image)):
+            watched.wait_for_lost()
+            expect_hearing(watched, root / "project")
+
+
+@needs_root
+def test_a_root_that_is_mounted_over_is_lost_and_found(root: Path, watched: Watched) -> None:
+    project = make_project(root / "project")
+    watched.hear()
+    with mounted(root, "-t", "tmpfs", "tmpfs"):
+        watched.wait_for_lost()
+        make_project(root / "over")
+        expect_hearing(watched, root / "over")
+    watched.wait_for_lost()
+    expect_hearing(watched, project)
+
+
+@needs_root
+def test_a_mount_below_a_root_is_watched_and_its_end_is_noticed(
+    root: Path, watched: Watched
+) -> None:
+    (root / "mount").mkdir()
+    watched.hear()
+    with mounted(root / "mount", "-t", "tmpfs", "tmpfs"):
+        make_project(root / "mount" / "project")
+        watched.walk_all()  # mounting makes no event
+        watched.hear()
+        save(root / "mount" / "project", "{ }")
+        assert watched.hear_due() == ["root/mount/project"]
+    assert watched.wait_for_lost()[1] == ["root"]
+
+
+@needs_root
+def test_a_bind_mount_is_heard_at_both_of_its_places(root: Path, watched: Watched) -> None:
+    project = make_project(root / "a" / "project")
+    (root / "b").mkdir()
+    with mounted(root / "b", "--bind", str(root / "a")):
+        watched.walk_all()
+        watched.hear()
+        save(project, "{ }")
+        assert watched.hear_due() == ["root/a/project", "root/b/project"]
+        (root / "b" / "project" / ".dork" / "agent.json").unlink()
+        assert watched.hear_due() == ["root/a/project", "root/b/project"]
+    watched.walk_all()
+    watched.hear()
+    save(project, "{ }")
+    assert watched.hear_due() == ["root/a/project"]
+
+
+def test_a_root_that_may_hang_has_no_events(base: Path, root: Path) -> None:
+    with watching(base, root, isolated=[str(root)], walk=False) as watched:
+        watched.sync()
+        assert watched.coverage().by == "none"
