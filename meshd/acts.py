@@ -7,6 +7,7 @@ reconciler's thread alone.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from meshd.batch import Committed, Rider, commit_operation
@@ -14,7 +15,7 @@ from meshd.clock import timestamp
 from meshd.core.lifecycle import Event, state_of, transition
 from meshd.core.model import Agent, Change, Denial, Hint, Kind, RootState, Source
 from meshd.core.snapshot import snapshot
-from meshd.errors import MeshdError, NotFoundError
+from meshd.errors import MeshdError, NotFoundError, StoppingError
 from meshd.store import apply, changelog
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ class OperatorActs:
                         looks,
                         circumstances,
                         self._shared.clock,
-                        costs_allowed=True,
-                        rider=Rider((told,), lambda one, _: apply.add_denial(one, denial)),
+                        # The operator's own act: no second look is owed (R4).
+                        looked_before={one.path for one in looks},
+                        rider=Rider((told,), lambda one: apply.add_denial(one, denial)),
                     )
                 )
                 if not committed.reopened:
@@ -129,7 +131,10 @@ class OperatorActs:
             self._shared.committer.tell(self._shared.committer.commit(operation).changes)
             hints = [Hint(claim.path, Source.API) for claim in claims]
             owner = self._shared.roots.view.scope.owner
-            self._shared.inbox.put(hints, root_of=lambda path: owner(path) or path)
+            for row in rows:
+                self._shared.signatures.forget(row.holder_path)
+            with contextlib.suppress(StoppingError):  # the next start's sweep has them
+                self._shared.inbox.put(hints, root_of=lambda path: owner(path) or path)
         return tuple(rows)
 
     def _rows_to_forget(self, registry: Registry, agent_id: str | None) -> list[Agent]:

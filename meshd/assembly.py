@@ -49,12 +49,12 @@ class Parts:
     sweeper: Sweeper
 
     def configure(self, settings: Settings) -> None:
-        """Take a new configuration; applied between sweeps, and never drops a row."""
+        """Take a new configuration; a walk of roots that changed starts over. No row is dropped."""
         self.shared.roots.configure(settings.scan)
         self.courses.interval = settings.sweep.interval
         self.courses.grace = settings.sweep.grace
-        self.reconciler.settle = settings.watch.settle
-        self.sweeper.cadence = Cadence(settings.sweep.interval, settings.sweep.full_every)
+        self.courses.settle = settings.watch.settle
+        self.sweeper.keep(Cadence(settings.sweep.interval, settings.sweep.full_every))
 
 
 def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger) -> Parts:
@@ -88,13 +88,13 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
         log=log,
     )
     sweep = settings.sweep
-    courses = SweepCourses(shared, interval=sweep.interval, grace=sweep.grace)
+    courses = SweepCourses(shared, interval=sweep.interval, grace=sweep.grace, settle=watch.settle)
     sweeper = Sweeper(shared, Cadence(sweep.interval, sweep.full_every), random.random)
     reconciler = Reconciler(
         shared,
         courses,
         OperatorActs(shared, courses),
-        settle=watch.settle,
-        sweep_wanted=lambda: sweeper.request(Source.WATCH),
+        # Its absences are a sweep's: the mass guard judges them.
+        sweep_wanted=lambda: sweeper.request(Source.SWEEP),
     )
     return Parts(shared, courses, reconciler, sweeper)

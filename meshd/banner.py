@@ -6,6 +6,7 @@ is printed there.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,12 @@ class Banner:
             )
 
     def _print(self, *lines: str) -> None:
-        if not self._quiet:
+        if self._quiet:
+            return
+        try:
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
+        except OSError:
+            # Nobody reads (`meshd run | head`). Python would complain again at exit.
+            self._quiet = True
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123

@@ -19,12 +19,13 @@ from meshd.core.model import Change, Kind, Observation, Outcome, Reason, Source
 from meshd.core.pending import PendingCosts
 from meshd.core.plan import Plan, plan
 from meshd.core.verdict import Known, Verdict, judge
+from meshd.errors import StoppingError
 from meshd.looker.look import NoDescriptorsError
 from meshd.store import apply, changelog
 from meshd.store.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     import apsw
 
@@ -40,7 +41,7 @@ class ClosedBatch:
     Attributes:
         observations: every look of the batch.
         verdicts: by path.
-        costly: paths of closed sets in which something is lost or handed over.
+        costly: paths of closed sets in which something is lost or handed over at a first look.
     """
 
     observations: tuple[Observation, ...]
@@ -71,11 +72,11 @@ class Rider:
 
     Attributes:
         told: changes to log before the plan's.
-        act: further statements, told what the plan was.
+        act: further statements.
     """
 
     told: tuple[Change, ...] = ()
-    act: Callable[[apsw.Connection, Plan], None] = lambda _connection, _plan: None
+    act: Callable[[apsw.Connection], None] = lambda _: None
 
 
 NO_RIDER = Rider()
@@ -151,6 +152,9 @@ class Looking:
                 observations += view.lookers[root].look(group, source)
             except NoDescriptorsError:
                 observations += [self._unlooked(path, source, "EMFILE") for path in group]
+            except StoppingError:
+                # The root left the configuration meanwhile; the reload's sweep judges anew.
+                observations += [self._unlooked(path, source) for path in group]
         return observations
 
     def close(
@@ -159,22 +163,29 @@ class Looking:
         observations: Sequence[Observation],
         view: RootsView,
         circumstances: Circumstances,
+        looked_before: Container[str] = frozenset(),
     ) -> ClosedBatch:
         """Look on until nothing is left that could change the outcome (R5).
 
         Claims that wait for their second look are claims like those the registry has.
+        `looked_before` names the paths whose loss was seen before (see `costly_paths`).
         """
         looked = list(observations)
-        source = looked[0].source
-        while True:
-            known = load_for(registry, looked)
-            verdicts = judge(looked, known, circumstances)
-            pending = self.pending.claims(touched_ids(known, verdicts))
-            missing = unlooked(known, verdicts, circumstances) | (pending - verdicts.keys())
-            if not missing:
-                costly = costly_paths(known, verdicts, circumstances)
-                return ClosedBatch(tuple(looked), verdicts, frozenset(costly))
-            looked += self.look(((path, source) for path in sorted(missing)), view)
+        source = looked[0].source if looked else Source.SWEEP
+        verdicts: dict[str, Verdict] = {}
+        new = looked
+        while new:
+            known = load_for(registry, new)
+            added = judge(new, known, circumstances)
+            verdicts |= added
+            missing = unlooked(known, verdicts, circumstances, added)
+            missing |= self.pending.claims(touched_ids(known, added)) - verdicts.keys()
+            new = self.look(((path, source) for path in sorted(missing)), view)
+            looked += new
+        known = load_for(registry, looked)
+        verdicts = judge(looked, known, circumstances)
+        costly = costly_paths(known, verdicts, circumstances, looked_before)
+        return ClosedBatch(tuple(looked), verdicts, frozenset(costly))
 
     def _unlooked(self, path: str, source: Source, detail: str | None = None) -> Observation:
         return Observation(
@@ -193,7 +204,7 @@ def commit_operation(  # noqa: PLR0913 - the last three are keywords of one call
     circumstances: Circumstances,
     clock: Clock,
     *,
-    costs_allowed: bool,
+    looked_before: Container[str],
     guarded: GuardedSweep | None = None,
     rider: Rider = NO_RIDER,
 ) -> Callable[[apsw.Connection], Committed]:
@@ -203,7 +214,7 @@ def commit_operation(  # noqa: PLR0913 - the last three are keywords of one call
         observations: the looks of a closed batch.
         circumstances: what the plan rests on.
         clock: stamps what changed.
-        costs_allowed: whether the batch has had its second look.
+        looked_before: paths whose loss may cost a row something (see `costly_paths`).
         guarded: for the last batch of a sweep: the mass guard's part.
         rider: what else goes into the transaction.
     """
@@ -213,16 +224,19 @@ def commit_operation(  # noqa: PLR0913 - the last three are keywords of one call
         known = load_for(registry, observations)
         verdicts = judge(observations, known, circumstances)
         reopened = unlooked(known, verdicts, circumstances)
-        if not costs_allowed:
-            reopened |= costly_paths(known, verdicts, circumstances)
+        reopened |= costly_paths(known, verdicts, circumstances, looked_before)
         if reopened:
             return Committed(reopened=frozenset(reopened))
+        sweep = circumstances.sweep
         planned, holds = _guarded(registry, known, verdicts, circumstances, guarded)
         at = timestamp(clock.wall_ns())
         told = (*rider.told, *_told_of_holds(guarded, holds))
         numbers = changelog.append(connection, told, at)
         numbers += apply.apply(connection, planned, at)
-        rider.act(connection, planned)
+        if sweep is not None and any(one.kind is Kind.REGISTERED for one in planned.changes):
+            # Its number is used up: no row of this sweep yields in a later one.
+            apply.set_meta(connection, "sweep", str(sweep.number))
+        rider.act(connection)
         changes = zip(numbers, (*told, *planned.changes), strict=True)
         return Committed(tuple(changes), verdicts, holds=holds)
 
@@ -240,7 +254,10 @@ def _guarded(
     planned = plan(known, verdicts, circumstances)
     if guarded is None or guarded.confirm:
         return planned, Holds()
-    holds = guard(planned, registry.agents_per_root(), guarded.before, guarded.now)
+    # What the sweep itself has registered does not make what vanished a smaller part.
+    born = None if circumstances.sweep is None else circumstances.sweep.number
+    sizes = registry.agents_per_root(but_born_in=born)
+    holds = guard(planned, sizes, guarded.before, guarded.now)
     if holds.ids:
         planned = plan(known, verdicts, replace(circumstances, held=holds.ids))
     return planned, holds

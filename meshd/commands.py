@@ -48,17 +48,24 @@ class SweepEnded:
         full: whether everything was listed and read.
         started_at: wall-clock time, RFC 3339.
         started: monotonic seconds when the walk began.
+        broken: roots that checked healthy and whose walk did not reach its end.
         sync: whether it only brings the registry up to date: it counts for no grace, agrees
             with no held disappearance, and is not the last sweep.
     """
 
     completed: frozenset[str]
+    broken: frozenset[str]
     confirm: bool
     full: bool
     started_at: str
     started: float
     sync: bool = False
     future: Future[SweepResult] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepAbandoned:
+    """The sweep that began will not end; what it has put off is dropped."""
 
 
 @dataclass(frozen=True, slots=True)

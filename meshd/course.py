@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from meshd.batch import ClosedBatch
     from meshd.commands import SweepBegan, SweepEnded
     from meshd.core.model import Claim
-    from meshd.core.plan import Plan
     from meshd.errors import StoreError
     from meshd.shared import Shared
+
+
+# How often the end of a sweep waits for losses that only its second looks have met.
+MOST_ROUNDS = 10
 
 
 @dataclass(slots=True)
@@ -42,24 +46,18 @@ class Course:
         number: rows registered now are born in this sweep.
         changes: what was committed so far, with log numbers.
         failure: why something of it could not be committed, None while all was.
-        born: whether a row was born, so that the next sweep takes a new number.
+        rounds: how often the end was put off because a loss was seen for the first time.
     """
 
     number: int
     source: Source
     changes: list[tuple[int, Change]] = field(default_factory=list)
-    born: bool = False
+    rounds: int = 0
     failure: StoreError | None = None
 
     def note(self, committed: Committed) -> None:
         """Remember what a batch of this sweep changed."""
         self.changes.extend(committed.changes)
-        self.born |= tells_a_birth(change for _, change in committed.changes)
-
-
-def tells_a_birth(changes: Iterable[Change]) -> bool:
-    """Whether a row was born by these changes."""
-    return any(change.kind is Kind.REGISTERED for change in changes)
 
 
 class SweepCourses:
@@ -68,6 +66,7 @@ class SweepCourses:
     Attributes:
         interval: seconds between sweeps; bounds what one sweep can observe.
         grace: seconds of observed absence before a removal.
+        settle: seconds between the first and the second look at a cost.
         current: the sweep under way, None between sweeps.
         last: result of the last sweep that ended.
         holds: what the mass guard holds.
@@ -75,8 +74,9 @@ class SweepCourses:
             sweep is committed whole.
     """
 
-    def __init__(self, shared: Shared, *, interval: float, grace: float) -> None:
+    def __init__(self, shared: Shared, *, interval: float, grace: float, settle: float) -> None:
         self._shared = shared
+        self.settle = settle
         self.interval = interval
         self.grace = grace
         self.current: Course | None = None
@@ -89,10 +89,10 @@ class SweepCourses:
     def begin(self, began: SweepBegan) -> int:
         """Commit what the checks said of the roots, and open a course."""
         with self._shared.store.reading() as registry:
-            number = int(registry.meta("sweep", "1"))
+            # A number that rows were born in is never used again: what was registered in a
+            # sweep that did not end does not yield to a claim of this one.
+            number = int(registry.meta("sweep", "0")) + 1
             stored = registry.roots()
-            # Rows of a sweep that did not end still yield: this sweep takes its number.
-            born = registry.has_rows_born_in(number)
         states = {}
         for root, check in began.checks.items():
             known = (
@@ -103,7 +103,9 @@ class SweepCourses:
             states[root] = replace(
                 known, healthy=check.healthy, reason=check.reason, identity=check.identity
             )
-        self.current = Course(number, began.source, born=born)
+        # A sweep that begins anew, because the scope changed under it, is still one sweep.
+        told = [] if self.current is None else self.current.changes
+        self.current = Course(number, began.source, changes=told)
         self.set_states(states, stored, began.source)
         return number
 
@@ -147,8 +149,12 @@ class SweepCourses:
         if self.current is not None:
             self.current.failure = error
 
-    def end(self, ended: SweepEnded) -> SweepResult:
+    def end(self, ended: SweepEnded) -> SweepResult | None:
         """Give the deferred costs their second look, commit, and sum the sweep up.
+
+        Returns:
+            The result, or None when a cost needs the settle time once more: then this is to
+            be called again.
 
         Raises:
             StoreError: not all of the sweep could be committed.
@@ -157,15 +163,133 @@ class SweepCourses:
         assert course is not None, "bug: a sweep ended that never began"
         if course.failure is not None:
             raise course.failure
-        clocks = self._clocks(self._still_healthy(ended.completed, course.source))
-        if ended.sync:
-            clocks = {}
+        pending = self._shared.looking.pending
+        if pending.unripe_of_sweep(self._shared.clock.monotonic()):
+            return None
+        healthy, whole = self._still_healthy(ended, course.source)
+        if not whole:
+            # What vanished may have moved to where nobody has walked: nothing is lost yet.
+            pending.settle(pending.of_sweep())
+        clocks = {} if ended.sync or not whole else self._clocks(healthy)
+        context = SweepContext(course.number, clocks, self.grace)
+        with self._shared.store.reading() as registry:
+            incumbents = registry.inherited_incumbents()
+        closed = self._close_costs(course, context, incumbents)
+        if closed is None:
+            return None
         holds = Holds()
-        costs = self._take_costs()
-        if costs or course.born:
-            committed = self._commit_rest(course, ended, clocks, costs)
+        if closed.observations or incumbents:
+            committed = self._commit_rest(ended, closed, context, incumbents)
+            if committed is None:
+                return None
             course.note(committed)
             holds = committed.holds
+        pending.settle(closed.verdicts)
+        return self._conclude(course, ended, clocks, holds)
+
+    def abandon(self) -> None:
+        """Drop the sweep under way with its costs; what it had gained stays."""
+        pending = self._shared.looking.pending
+        pending.settle(pending.of_sweep())
+        if self.current is not None:
+            self._shared.committer.tell(self.current.changes)
+        self.current = None
+
+    def _close_costs(
+        self, course: Course, context: SweepContext, incumbents: Mapping[str, str]
+    ) -> ClosedBatch | None:
+        """Look at the ripe costs again; None when their closed sets hold one that is not ripe."""
+        pending = self._shared.looking.pending
+        now = self._shared.clock.monotonic()
+        ripe = pending.ripe(now)
+        view = self._shared.roots.view
+        circumstances = view.circumstances(incumbents=incumbents, sweep=context)
+        looks = self._shared.looking.look(ripe.items(), view)
+        with self._shared.store.reading() as registry:
+            closed = self._shared.looking.close(registry, looks, view, circumstances, ripe)
+        if not closed.costly:
+            return closed
+        course.rounds += 1
+        if course.rounds < MOST_ROUNDS:
+            unripe = [one for one in closed.observations if one.path in closed.costly]
+            pending.add(unripe, now + self.settle, of_sweep=True)
+            return None
+        # Something keeps changing faster than it can be looked at twice: the next sweep has it.
+        pending.settle(closed.costly)
+        rest = tuple(one for one in closed.observations if one.path not in closed.costly)
+        return replace(closed, observations=rest)
+
+    def _still_healthy(self, ended: SweepEnded, source: Source) -> tuple[set[str], bool]:
+        """Check the walked roots once more, just before anything is taken away.
+
+        Returns:
+            The roots that were walked to their end and are healthy still, and whether every
+            reachable root was walked to its end.
+        """
+        view = self._shared.roots.view
+        healthy, sick, whole = set(), {}, True
+        for root in sorted(ended.completed | ended.broken):
+            looker, state = view.lookers.get(root), view.states.get(root)
+            if looker is None or state is None:
+                continue  # it left the configuration meanwhile
+            check = looker.check(state.identity)
+            if not check.healthy:
+                sick[root] = replace(state, healthy=False, reason=check.reason)
+            elif root in ended.broken:
+                whole = False
+            else:
+                healthy.add(root)
+        if sick:
+            self.set_states(sick, view.states, source)
+        return healthy, whole
+
+    def _clocks(self, roots: Iterable[str]) -> dict[str, float]:
+        """Return the observed clock of each root with this sweep's advance."""
+        now = self._shared.clock.monotonic()
+        states = self._shared.roots.view.states
+        return {
+            root: states[root].observed_seconds
+            + observed_advance(now - self._observed.get(root, now), self.interval)
+            for root in roots
+            if root in states
+        }
+
+    def _commit_rest(
+        self,
+        ended: SweepEnded,
+        closed: ClosedBatch,
+        context: SweepContext,
+        incumbents: Mapping[str, str],
+    ) -> Committed | None:
+        """Commit the last batch; None when the registry changed under it, to try again."""
+        # A sync never comes late enough to agree with a sweep that held something.
+        now = -math.inf if ended.sync else self._shared.clock.monotonic()
+        advanced: dict[str, RootState] = {}
+
+        def also(connection: apsw.Connection) -> None:
+            advanced.update(self._advance(connection, context.clocks))
+            if incumbents:
+                apply.discharge_incumbents(connection, ended.completed - ended.broken)
+
+        view = self._shared.roots.view
+        committed = self._shared.committer.commit(
+            commit_operation(
+                closed.observations,
+                view.circumstances(incumbents=incumbents, sweep=context),
+                self._shared.clock,
+                looked_before={one.path for one in closed.observations},
+                guarded=GuardedSweep(self.holds, now, ended.confirm, silent=ended.sync),
+                rider=Rider(act=also),
+            )
+        )
+        if committed.reopened:
+            return None
+        self._shared.roots.learn(advanced)
+        return committed
+
+    def _conclude(
+        self, course: Course, ended: SweepEnded, clocks: Mapping[str, float], holds: Holds
+    ) -> SweepResult:
         now = self._shared.clock.monotonic()
         self.current, self.trouble = None, None
         result = self._sum_up(course, ended, now, holds)
@@ -174,92 +298,6 @@ class SweepCourses:
             self.holds, self.last = holds, result
         self._shared.committer.tell(course.changes)
         return result
-
-    def abandon(self) -> None:
-        """Drop the sweep under way with its costs; what it had gained stays."""
-        self._take_costs()
-        if self.current is not None:
-            self._shared.committer.tell(self.current.changes)
-        self.current = None
-
-    def _take_costs(self) -> dict[str, Source]:
-        """Return the costs whose second look is now, and let them wait no more."""
-        pending = self._shared.looking.pending
-        costs = pending.at_end_of_sweep(self._shared.clock.monotonic())
-        pending.settle(costs)
-        return costs
-
-    def _still_healthy(self, completed: frozenset[str], source: Source) -> set[str]:
-        """Check the walked roots once more, just before anything is taken away."""
-        states = self._shared.roots.view.states
-        healthy = set()
-        sick = {}
-        for root in completed & self._shared.roots.view.lookers.keys():
-            check = self._shared.roots.view.lookers[root].check(states[root].identity)
-            if check.healthy:
-                healthy.add(root)
-            else:
-                sick[root] = replace(states[root], healthy=False, reason=check.reason)
-        if sick:
-            self.set_states(sick, states, source)
-        return healthy
-
-    def _clocks(self, roots: Iterable[str]) -> dict[str, float]:
-        """Return the observed clock of each root with this sweep's advance."""
-        now = self._shared.clock.monotonic()
-        return {
-            root: self._shared.roots.view.states[root].observed_seconds
-            + observed_advance(now - self._observed.get(root, now), self.interval)
-            for root in roots
-        }
-
-    def _commit_rest(
-        self,
-        course: Course,
-        ended: SweepEnded,
-        clocks: Mapping[str, float],
-        costs: Mapping[str, Source],
-    ) -> Committed:
-        with self._shared.store.reading() as registry:
-            incumbents = registry.inherited_incumbents()
-        looks = self._shared.looking.look(costs.items(), self._shared.roots.view)
-        context = SweepContext(course.number, clocks, self.grace)
-        # A sync never comes late enough to agree with a sweep that held something.
-        now = -math.inf if ended.sync else self._shared.clock.monotonic()
-        guarded = GuardedSweep(self.holds, now, ended.confirm, silent=ended.sync)
-        advanced: dict[str, RootState] = {}
-
-        def also(connection: apsw.Connection, planned: Plan) -> None:
-            advanced.update(self._advance(connection, clocks))
-            if course.born or tells_a_birth(planned.changes):
-                apply.set_meta(connection, "sweep", str(course.number + 1))
-
-        while True:
-            view = self._shared.roots.view
-            circumstances = view.circumstances(incumbents=incumbents, sweep=context)
-            if looks:
-                with self._shared.store.reading() as registry:
-                    looks = list(
-                        self._shared.looking.close(
-                            registry, looks, view, circumstances
-                        ).observations
-                    )
-            committed = self._shared.committer.commit(
-                commit_operation(
-                    looks,
-                    circumstances,
-                    self._shared.clock,
-                    costs_allowed=True,
-                    guarded=guarded,
-                    rider=Rider(act=also),
-                )
-            )
-            if not committed.reopened:
-                self._shared.roots.learn(advanced)
-                return committed
-            looks += self._shared.looking.look(
-                ((path, course.source) for path in committed.reopened), view
-            )
 
     def _advance(
         self, connection: apsw.Connection, clocks: Mapping[str, float]
@@ -270,7 +308,7 @@ class SweepCourses:
         advanced = {
             root: replace(states[root], observed_seconds=clock)
             for root, clock in clocks.items()
-            if root in waiting and states[root].observed_seconds != clock
+            if root in waiting and root in states and states[root].observed_seconds != clock
         }
         apply.upsert_roots(connection, advanced.values())
         return advanced

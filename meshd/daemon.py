@@ -89,9 +89,16 @@ def run(
                 code = daemon.serve()
                 if code is not None:
                     return code
-                settings = daemon.settings
+                settings = keeping(daemon.settings, settings)
     finally:
         log.close()
+
+
+def keeping(new: Settings, running: Settings) -> Settings:
+    """Return new settings with the sections that need a restart as the process runs with them."""
+    return new.model_copy(
+        update={"store": running.store, "api": running.api, "watch": running.watch}
+    )
 
 
 def _check_places(settings: Settings, state: Path) -> None:
@@ -120,7 +127,7 @@ def _check_places(settings: Settings, state: Path) -> None:
 
 
 def _tell_opening(opened: Opened, log: FilteringBoundLogger) -> None:
-    if opened.migrated:
+    if opened.migrated and not opened.created:
         log.info("database_migrated", path=str(opened.store.path), to=opened.migrated[-1])
     if opened.rebuilt is not None:
         log.error(
@@ -155,6 +162,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, opened: Opened, surroundings: Surroundings) -> None:
         self.settings = settings
+        self._started_with = settings
         self._store = opened.store
         self._read_settings = surroundings.reload
         self._config_path = surroundings.config_path
@@ -207,23 +215,31 @@ class Daemon:
         socket = bind_socket(path, int(self.settings.api.socket_mode, 8))
         services = Services(self, self._parts.shared, self._parts.sweeper)
         server = Server(services, socket, path)
-        writer, reconciler = self._store.writer, self._parts.reconciler
-        sweeper = self._parts.sweeper
+        reconciler, sweeper = self._parts.reconciler, self._parts.sweeper
+        actors = (
+            Actor("meshd-writer", self._store.writer.run, self._store.writer.stop),
+            Actor("meshd-api", server.run, server.stop),
+            Actor("meshd-reconcile", reconciler.run, reconciler.stop),
+            Actor("meshd-sweep", sweeper.run, sweeper.stop),
+        )
         with signals(self._supervisor.wakeups), strays(self._supervisor, self._log):
-            self._supervisor.start(Actor("meshd-writer", writer.run, writer.stop))
-            self._supervisor.start(Actor("meshd-api", server.run, server.stop))
-            self._supervisor.start(Actor("meshd-reconcile", reconciler.run, reconciler.stop))
-            self._supervisor.start(Actor("meshd-sweep", sweeper.run, sweeper.stop))
-            banner = Banner(self.settings, self._store, path, self._environ)
-            banner.started()
-            self._log.info(
-                "started", version=meshd.__version__, roots=len(self.settings.scan.roots),
-                socket=str(path), epoch=self._store.epoch,
-            )  # fmt: skip
-            self._notifier.ready()
-            code = self._watch_over(banner)
-            self._stop()
-            return code
+            try:
+                for actor in actors:
+                    self._supervisor.start(actor)
+                banner = Banner(self.settings, self._store, path, self._environ)
+                banner.started()
+                self._log.info(
+                    "started",
+                    version=meshd.__version__,
+                    roots=len(self.settings.scan.roots),
+                    socket=str(path),
+                    epoch=self._store.epoch,
+                )
+                self._notifier.ready()
+                return self._watch_over(banner)
+            finally:
+                # Whatever ends the main thread's watch ends the actors: nothing is half-alive.
+                self._stop()
 
     def _watch_over(self, banner: Banner) -> int | None:
         while True:
@@ -262,25 +278,20 @@ class Daemon:
 
     def _tick(self) -> bool:
         """Do what time alone asks for; False when the store must be opened anew."""
-        store = self._store
+        writer = self._store.writer
         try:
-            moved = store.writer.submit(was_moved).result(timeout=STOP_DEADLINE)
-            if store.writer.suspect is not None or moved:
+            moved = writer.submit(was_moved).result(timeout=STOP_DEADLINE)
+            if writer.suspect is not None or moved:
                 self._log.error(
                     "database_lost",
-                    path=str(store.path),
-                    why=store.writer.suspect or "the file was moved away",
+                    path=str(self._store.path),
+                    why=writer.suspect or "the file was moved away",
                 )
                 return False
-            now = self._clock.monotonic()
-            if now >= self._next_prune:
-                self._next_prune = now + PRUNE_EVERY
-                keep_ns = int(self.settings.store.keep_changes * 1_000_000_000)
-                oldest = timestamp(max(self._clock.wall_ns() - keep_ns, 0))
-                store.writer.submit(lambda connection: changelog.prune(connection, oldest)).result(
-                    timeout=STOP_DEADLINE
-                )
-        except StoreError as error:
+            self._prune()
+            self._notify_status()
+        except MeshdError as error:
+            # An actor that has ended is the next thing the main thread hears of.
             self._note_trouble(error.message)
         except TimeoutError:
             # The watchdog is not fed: a writer that hangs is for the service manager to end.
@@ -288,8 +299,18 @@ class Daemon:
         else:
             self._note_trouble(self._parts.courses.trouble)
             self._notifier.watchdog()
-            self._notify_status()
         return True
+
+    def _prune(self) -> None:
+        """Cut the change log at its old end, now and then."""
+        now = self._clock.monotonic()
+        if now < self._next_prune:
+            return
+        self._next_prune = now + PRUNE_EVERY
+        keep_ns = int(self.settings.store.keep_changes * 1_000_000_000)
+        oldest = timestamp(max(self._clock.wall_ns() - keep_ns, 0))
+        pruned = self._store.writer.submit(lambda one: changelog.prune(one, oldest))
+        pruned.result(timeout=STOP_DEADLINE)
 
     def _note_trouble(self, trouble: str | None) -> None:
         if trouble != self._trouble:
@@ -348,7 +369,8 @@ class Daemon:
         if any(key.startswith("scan.") for key in changed):
             # What a root may hold or claim has changed, so every manifest is judged anew.
             self._parts.sweeper.request(Source.SWEEP, full=True)
-        restart = tuple(key for key in changed if key in RESTART_KEYS)
+        # Against what the daemon runs with: such a key stays named until it is restarted.
+        restart = tuple(key for key in differences(self._started_with, new) if key in RESTART_KEYS)
         return ReloadOutcome(self._generation, changed, restart)
 
     def _file_signatures(self) -> list[tuple[str, int, int]]:

@@ -48,12 +48,14 @@ class Opened:
         rebuilt: why the database was begun anew, None when it was not.
         quarantined: where the old files went.
         migrated: names of the migrations applied.
+        created: whether there was no database before.
     """
 
     store: Store
     rebuilt: Condition | None
     quarantined: tuple[Path, ...]
     migrated: tuple[str, ...]
+    created: bool
 
 
 @contextlib.contextmanager
@@ -119,6 +121,7 @@ def open_store(directory: Path, clock: Clock) -> Opened:
         condition if rebuild else None,
         tuple(moved),
         tuple(step.name for step in applied),
+        created=condition is not Condition.OURS,
     )
 
 

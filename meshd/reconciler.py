@@ -17,17 +17,17 @@ from meshd.commands import (
     Deny,
     Forget,
     SecondLook,
+    SweepAbandoned,
     SweepBegan,
     SweepEnded,
     SweepResult,
     SweepSettled,
 )
 from meshd.core.model import Hint, Source
-from meshd.core.pending import END_OF_SWEEP
 from meshd.errors import MeshdError, StoppingError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
     from concurrent.futures import Future
 
     from meshd.acts import OperatorActs
@@ -43,11 +43,7 @@ SWEEP_SOURCES = frozenset({Source.SWEEP, Source.START, Source.TIMER})
 
 
 class Reconciler:
-    """Actor: the only way from hints to the registry.
-
-    Attributes:
-        settle: seconds between the first and the second look at a cost.
-    """
+    """Actor: the only way from hints to the registry."""
 
     def __init__(
         self,
@@ -55,14 +51,12 @@ class Reconciler:
         courses: SweepCourses,
         acts: OperatorActs,
         *,
-        settle: float,
         sweep_wanted: Callable[[], object],
     ) -> None:
         self._shared = shared
         self._courses = courses
         self._acts = acts
         self._sweep_wanted = sweep_wanted
-        self.settle = settle
 
     def stop(self) -> None:
         """Take nothing more in; `run` returns when what is there is done."""
@@ -86,7 +80,7 @@ class Reconciler:
 
     def _take_in(self, paths: Sequence[tuple[str, Source]]) -> None:
         try:
-            self._look_and_commit(paths, second=False)
+            self._look_and_commit(paths)
         except StoreError as error:
             # Nothing was learnt either, so the next sweep finds the same and tries again.
             self._courses.fail(error)
@@ -94,26 +88,28 @@ class Reconciler:
                 "commit_failed", why=error.message, what_to_do=error.hint
             )
 
-    def _look_and_commit(self, paths: Iterable[tuple[str, Source]], *, second: bool) -> None:
+    def _look_and_commit(
+        self, paths: Iterable[tuple[str, Source]], looked_before: Container[str] = frozenset()
+    ) -> None:
+        """Look, close, put off what would be a cost at first sight, and commit the rest."""
         view = self._shared.roots.view
         with self._shared.store.reading() as registry:
             circumstances = view.circumstances(
                 incumbents=registry.inherited_incumbents(), sweep=self._courses.context()
             )
             looks = self._shared.looking.look(paths, view)
-            closed = self._shared.looking.close(registry, looks, view, circumstances)
-        gains = closed.observations
-        if second:
-            self._shared.looking.pending.settle(closed.verdicts)
-        else:
-            self._put_off([one for one in gains if one.path in closed.costly])
-            gains = tuple(one for one in gains if one.path not in closed.costly)
-        if not gains:
+            closed = self._shared.looking.close(registry, looks, view, circumstances, looked_before)
+        self._shared.looking.pending.settle(closed.verdicts.keys() - closed.costly)
+        self._put_off([one for one in closed.observations if one.path in closed.costly])
+        rest = tuple(one for one in closed.observations if one.path not in closed.costly)
+        if not rest:
             return
-        operation = commit_operation(gains, circumstances, self._shared.clock, costs_allowed=second)
+        operation = commit_operation(
+            rest, circumstances, self._shared.clock, looked_before=looked_before
+        )
         committed = self._shared.committer.commit(operation)
         if committed.reopened:
-            again = {one.path: one.source for one in gains}
+            again = {one.path: one.source for one in rest}
             again |= dict.fromkeys(committed.reopened - again.keys(), Source.API)
             self._put_back(again.items())
         elif self._courses.current is None:
@@ -125,13 +121,12 @@ class Reconciler:
         """Keep costs for a second look: a sweep's for its end, others for the settle time."""
         if not costs:
             return
+        due = self._shared.clock.monotonic() + self._courses.settle
         sweeping = self._courses.current is not None
-        if sweeping and any(one.source in SWEEP_SOURCES for one in costs):
-            self._shared.looking.pending.add(costs, END_OF_SWEEP)
-            return
-        due = self._shared.clock.monotonic() + self.settle
-        self._shared.looking.pending.add(costs, due)
-        self._post(SecondLook(tuple(one.path for one in costs)), due)
+        of_sweep = sweeping and any(one.source in SWEEP_SOURCES for one in costs)
+        self._shared.looking.pending.add(costs, due, of_sweep=of_sweep)
+        if not of_sweep:
+            self._post(SecondLook(tuple(one.path for one in costs)), due)
 
     def _put_back(self, paths: Iterable[tuple[str, Source]]) -> None:
         owner = self._shared.roots.view.scope.owner
@@ -160,8 +155,16 @@ class Reconciler:
                 self._answer(control.future, lambda: self._courses.begin(control))
             case SweepEnded():
                 self._end_of_walk(control, draining=draining)
+            case SweepAbandoned():
+                self._courses.abandon()
             case SweepSettled():
                 self._end_of_sweep(control.ended, draining=draining)
+            case _:
+                self._act(control)
+
+    def _act(self, control: object) -> None:
+        """Carry out an act of the operator."""
+        match control:
             case Deny():
                 self._answer(control.future, lambda: self._acts.deny(control))
             case Allow():
@@ -181,7 +184,7 @@ class Reconciler:
         if not due:
             return
         try:
-            self._look_and_commit(due.items(), second=True)
+            self._look_and_commit(due.items(), due.keys())
         except StoreError as error:
             self._courses.fail(error)
             self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
@@ -190,7 +193,7 @@ class Reconciler:
 
     def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
         if self._shared.looking.pending and not draining:
-            self._post(SweepSettled(ended), self._shared.clock.monotonic() + self.settle)
+            self._settle_sweep(ended)
         else:
             self._end_of_sweep(ended, draining=draining)
 
@@ -200,14 +203,24 @@ class Reconciler:
             self._courses.abandon()
             ended.future.set_exception(StoppingError("the sweep was abandoned"))
             return
-        self._answer(ended.future, lambda: self._finish(ended))
-
-    def _finish(self, ended: SweepEnded) -> SweepResult:
         try:
             result = self._courses.end(ended)
-        except MeshdError:
+        except MeshdError as error:
             self._courses.abandon()
-            raise
+            self._courses.trouble = error.message
+            ended.future.set_exception(error)
+            return
+        if result is None:
+            self._settle_sweep(ended)
+        else:
+            self._tell(result)
+            ended.future.set_result(result)
+
+    def _settle_sweep(self, ended: SweepEnded) -> None:
+        """Come back to the end of a sweep after the settle time."""
+        self._post(SweepSettled(ended), self._shared.clock.monotonic() + self._courses.settle)
+
+    def _tell(self, result: SweepResult) -> None:
         self._shared.log.info(
             "swept",
             seconds=result.seconds,
@@ -220,7 +233,6 @@ class Reconciler:
             held=result.held,
             sick_roots=len(result.sick_roots),
         )
-        return result
 
     def _answer(self, future: Future[Result], act: Callable[[], Result]) -> None:
         """Resolve a future with what an act returns or with the error it raises."""

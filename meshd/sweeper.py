@@ -8,6 +8,7 @@ one sweep at a time, and a sweep asked for begins after the asking.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import threading
@@ -16,17 +17,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from meshd.clock import timestamp
-from meshd.commands import RootCheck, SweepBegan, SweepEnded, SweepResult
-from meshd.core.model import Hint, Outcome, Source
+from meshd.commands import RootCheck, SweepAbandoned, SweepBegan, SweepEnded, SweepResult
+from meshd.core.model import Hint, Source
+from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
-from meshd.looker import NoDescriptorsError, RootLostError, Unreadable
+from meshd.looker import RootLostError, Unreadable
 from meshd.looker.health import Sickness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshd.core.cadence import Cadence
-    from meshd.core.model import RootState
+    from meshd.core.model import RootIdentity, RootState
     from meshd.looker import Looker
     from meshd.roots import RootsView
     from meshd.shared import Shared
@@ -93,6 +95,11 @@ class Sweeper:
             self._refuse_the_rest()
         return request.future
 
+    def keep(self, cadence: Cadence) -> None:
+        """Keep another cadence, from now on: a wait under way is reckoned anew."""
+        self.cadence = cadence
+        self._requests.put(None)
+
     def stop(self) -> None:
         """End soon: a walk under way is abandoned, and takes nothing away."""
         self._stopping.set()
@@ -118,9 +125,11 @@ class Sweeper:
         requests = []
         wait = 0.0 if due == -math.inf else max(due - self._shared.clock.monotonic(), 0.0)
         try:
+            # None wakes without asking for anything.
             request = self._requests.get(timeout=wait)
-            while request is not None:
-                requests.append(request)
+            while True:
+                if request is not None:
+                    requests.append(request)
                 request = self._requests.get_nowait()
         except queue.Empty:
             pass
@@ -131,10 +140,11 @@ class Sweeper:
         source = requests[0].source if requests else Source.TIMER
         if self._last_end is None and not requests:
             source = Source.START
-        self._count += 1
+        # A sync before the first sweep of a run waits for that one.
+        sync = bool(requests) and self._last_end is not None and all(one.sync for one in requests)
+        self._count += not sync
         full = any(one.full for one in requests) or self.cadence.is_full(self._count)
         confirm = any(one.confirm for one in requests)
-        sync = bool(requests) and all(one.sync for one in requests)
         try:
             result = None
             while result is None:
@@ -142,6 +152,8 @@ class Sweeper:
         except MeshdError as error:
             self._failures += 1
             self._last_end = self._shared.clock.monotonic()
+            with contextlib.suppress(StoppingError):
+                self._shared.inbox.post(SweepAbandoned())
             if not self._stopping.is_set():
                 self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
                     "sweep_failed", why=error.message, what_to_do=error.hint
@@ -153,8 +165,9 @@ class Sweeper:
             # The daemon ends by this; whoever waits for the sweep must not wait for ever.
             self._refuse(requests)
             raise
-        self._failures = 0
-        self._last_end = self._shared.clock.monotonic()
+        if not sync:
+            self._failures = 0
+            self._last_end = self._shared.clock.monotonic()
         for request in requests:
             request.future.set_result(result)
         return result
@@ -174,23 +187,29 @@ class Sweeper:
         self._shared.inbox.post(began)
         self._await(began.future)
         anew, unmet = self._known_paths()
-        completed = set()
-        for root, check in checks.items():
-            met = _Met(anew, unmet)
-            if check.healthy and self._walk(root, view, source, met, full=full):
-                completed.add(root)
+        walked = {
+            root: self._walk(root, view, source, _Met(anew, unmet), full=full)
+            for root, check in checks.items()
+            if check.healthy
+        }
+        completed = frozenset(root for root, whole in walked.items() if whole)
         if self._stopping.is_set():
             raise StoppingError("the sweep was abandoned")
         if self._shared.roots.view.scope != view.scope:
             return None
         asked = [path for path in sorted(unmet) if _is_asked(path, view, completed)]
         self._put(asked, source, view)
-        ended = SweepEnded(frozenset(completed), confirm, full, started_at, started, sync)
+        broken = walked.keys() - completed
+        ended = SweepEnded(completed, frozenset(broken), confirm, full, started_at, started, sync)
         self._shared.inbox.post(ended)
         return self._await(ended.future)
 
     def _walk(self, root: str, view: RootsView, source: Source, met: _Met, *, full: bool) -> bool:
-        """Walk a root and hint at what moved; return whether the walk reached its end."""
+        """Walk a root and hint at what moved; return whether the walk reached its end.
+
+        Raises:
+            NoDescriptorsError: the whole sweep is off, and takes nothing away (fault 80).
+        """
 
         def is_over() -> bool:
             return self._stopping.is_set() or self._shared.roots.view.scope != view.scope
@@ -207,7 +226,9 @@ class Sweeper:
                 ]
                 met.add(found.path for found in batch)
                 self._put(asked, source, view)
-        except (RootLostError, NoDescriptorsError) as error:
+        except StoppingError:
+            return False  # the root left the configuration meanwhile
+        except RootLostError as error:
             self._shared.log.warning("walk_abandoned", path=root, why=error.message)
             return False
         return not is_over()
@@ -232,7 +253,11 @@ class Sweeper:
         known = state or self._stored_state(root)
         identity = None if known is None else known.identity
         seen = looker.check(identity)
-        if seen.reason == Sickness.IDENTITY_CHANGED and self._holds_our_agents(root, looker):
+        if (
+            seen.reason == Sickness.IDENTITY_CHANGED
+            and identity is not None
+            and self._holds_our_agents(root, looker, identity)
+        ):
             seen = looker.check(None)
             self._shared.log.warning(
                 "root_recognised", path=root, why="most known manifests are there"
@@ -243,18 +268,16 @@ class Sweeper:
         with self._shared.store.reading() as registry:
             return registry.roots().get(root)
 
-    def _holds_our_agents(self, root: str, looker: Looker) -> bool:
-        """Whether most manifests known below a root are there with their ids, or none is known."""
+    def _holds_our_agents(self, root: str, looker: Looker, identity: RootIdentity) -> bool:
+        """Whether what lies at a root now is the root we knew, by the agents in it."""
         with self._shared.store.reading() as registry:
-            ids = registry.valid_ids(root)
-        looks = looker.look(list(ids), Source.SWEEP) if ids else []
-        same = sum(
-            look.outcome is Outcome.PRESENT
-            and look.manifest is not None
-            and look.manifest.id == ids[look.path]
-            for look in looks
-        )
-        return 2 * same > len(ids) or not ids
+            ids = registry.ids_below(root)
+        # Until it is known for ours nothing there is believed; so it is taken, and looked at.
+        if ids and looker.check(None).healthy:
+            if recognises(ids, looker.look(list(ids), Source.SWEEP)):
+                return True
+            looker.check(identity)
+        return False
 
     def _await(self, future: Future[Result]) -> Result:
         """Wait for the reconciler, and for no longer than the daemon runs."""
@@ -281,7 +304,7 @@ class Sweeper:
                 self._refuse([request])
 
 
-def _is_asked(path: str, view: RootsView, completed: set[str]) -> bool:
+def _is_asked(path: str, view: RootsView, completed: frozenset[str]) -> bool:
     """Whether a known path that no walk met is looked at in this sweep.
 
     A path below a root whose walk did not finish proves nothing. One that is out of scope

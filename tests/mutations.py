@@ -93,7 +93,7 @@ MUTATIONS: Final = (
     Mutation(
         "R5: a batch is not closed over the other claims of an id",
         "meshd/core/closing.py",
-        "            wanted.update(claimed.get(agent_id, ()))\n",
+        "            paths += claimed.get(agent_id, ())\n",
         "            pass\n",
         MACHINE,
     ),
@@ -114,8 +114,10 @@ MUTATIONS: Final = (
     Mutation(
         "R7: a cost is applied at the first look",
         "meshd/reconciler.py",
-        "        if not second:\n",
-        "        second = True\n        if not second:\n",
+        "looked_before: Container[str] = frozenset()\n    ) -> None:\n",
+        "looked_before: Container[str] = frozenset()\n    ) -> None:\n"
+        "        paths = list(paths)\n"
+        "        looked_before = {path for path, _ in paths}\n",
         "tests/shell/test_second_look.py",
     ),
     Mutation(

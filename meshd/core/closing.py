@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshd.core.verdict import OPERATOR_ACTS, rank, same_directory
+from meshd.core.verdict import OPERATOR_ACTS, lets_go, rank, same_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from meshd.core.model import Agent
     from meshd.core.verdict import Circumstances, Known, Verdict
@@ -27,47 +27,73 @@ def touched_ids(known: Known, verdicts: Mapping[str, Verdict]) -> set[str]:
 
 
 def unlooked(
-    known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumstances
+    known: Known,
+    verdicts: Mapping[str, Verdict],
+    circumstances: Circumstances,
+    among: Mapping[str, Verdict] | None = None,
 ) -> set[str]:
     """Return the paths that must be looked at before the batch is closed.
 
     For every id touched, the path that holds it; for every id whose path lets go, or that
     no row holds, every path that claims it. Also those last looked at before a look the
     registry already rests on: an older look never overrides a newer one (R4).
+
+    Args:
+        known: what the registry holds, about the paths asked for at least.
+        verdicts: every path looked at.
+        circumstances: what the plan rests on.
+        among: the paths added since this was asked last; all by default. A chain of ids is
+            then closed in as many steps as it has links, and not in their square.
     """
+    among = verdicts if among is None else among
     outdated = {
         path
-        for path, verdict in verdicts.items()
+        for path, verdict in among.items()
         if path in known.claims and verdict.observation.look < known.claims[path].look
     }
-    wanted = {path for _, paths in _rests_on(known, verdicts, circumstances) for path in paths}
+    touched = touched_ids(known, among)
+    rests_on = _rests_on(touched, known, verdicts, circumstances)
+    wanted = {path for _, paths in rests_on for path in paths}
     return outdated | (wanted - verdicts.keys())
 
 
 def _rests_on(
-    known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumstances
+    touched: Iterable[str],
+    known: Known,
+    verdicts: Mapping[str, Verdict],
+    circumstances: Circumstances,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield every id touched with the known paths that its fate rests on."""
+    """Yield every id with the known paths that its fate rests on."""
     claimed: dict[str, list[str]] = {}
     for claim in known.claims.values():
         if claim.agent_id is not None:
             claimed.setdefault(claim.agent_id, []).append(claim.path)
-    for agent_id in touched_ids(known, verdicts):
+    for agent_id in touched:
         row = known.rows.get(agent_id)
         holder = circumstances.incumbents.get(agent_id) if row is None else row.holder_path
         paths = [] if holder is None else [holder]
         place = None if holder is None else verdicts.get(holder)
-        if row is None or place is None or place.releases(agent_id):
+        if row is None or place is None or lets_go(row, place, known):
             paths += claimed.get(agent_id, ())
         yield agent_id, paths
 
 
 def costly_paths(
-    known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumstances
+    known: Known,
+    verdicts: Mapping[str, Verdict],
+    circumstances: Circumstances,
+    looked_before: Container[str] = frozenset(),
 ) -> set[str]:
-    """Return every path of the closed sets in which something is lost or handed over.
+    """Return every path of the closed sets in which something is lost at a first look.
 
-    A denial or a change of scope is an act of the operator: it costs no second look.
+    Lost or handed over, that is; a denial or a change of scope is an act of the operator and
+    costs no second look.
+
+    Args:
+        known: what the registry holds.
+        verdicts: a closed batch.
+        circumstances: what the plan rests on.
+        looked_before: paths whose loss was seen before, at least the settle time ago (R7).
     """
     claims = claims_by_id(verdicts)
     sets = _ClosedSets()
@@ -75,15 +101,16 @@ def costly_paths(
     for agent_id, claiming in claims.items():
         for verdict in claiming:
             sets.join(_identity(agent_id), verdict.path)
-    for agent_id, paths in _rests_on(known, verdicts, circumstances):
+    touched = touched_ids(known, verdicts)
+    for agent_id, paths in _rests_on(touched, known, verdicts, circumstances):
         for path in paths:
             sets.join(_identity(agent_id), path)
         row = known.rows.get(agent_id)
-        if row is None:
+        if row is None or row.holder_path in looked_before:
             continue
         place = verdicts.get(row.holder_path)
         if place is not None and (
-            (place.stand not in OPERATOR_ACTS and place.releases(agent_id))
+            (place.stand not in OPERATOR_ACTS and lets_go(row, place, known))
             or better_claim(row, place, claims.get(agent_id, ()), circumstances) is not None
         ):
             costly.append(_identity(agent_id))

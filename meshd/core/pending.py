@@ -8,7 +8,6 @@ says what time it is.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
     from meshd.core.model import Observation, Source
 
-# The time of a cost that waits until every root of the sweep under way is walked.
-END_OF_SWEEP = math.inf
-
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -27,12 +23,14 @@ class Pending:
 
     Attributes:
         source: who asked for the first look.
-        due: monotonic seconds of the second, or `END_OF_SWEEP`.
+        due: monotonic seconds before which the second look does not count.
+        of_sweep: whether it waits, besides, until every root of the sweep is walked.
         agent_id: what the path claimed at the first look.
     """
 
     source: Source
     due: float
+    of_sweep: bool
     agent_id: str | None
 
 
@@ -43,13 +41,19 @@ class PendingCosts:
     _waiting: dict[str, Pending] = field(default_factory=dict)
     _claims: dict[str, set[str]] = field(default_factory=dict)
 
-    def add(self, observations: Iterable[Observation], due: float) -> None:
+    def add(
+        self, observations: Iterable[Observation], due: float, *, of_sweep: bool = False
+    ) -> None:
         """Let paths wait until `due`; what waits already keeps its earlier time."""
         for seen in observations:
             before = self._take(seen.path)
             agent_id = None if seen.manifest is None else seen.manifest.id
-            first = due if before is None else min(due, before.due)
-            self._waiting[seen.path] = Pending(seen.source, first, agent_id)
+            if before is not None:
+                first = min(due, before.due)
+                waits = of_sweep and before.of_sweep
+            else:
+                first, waits = due, of_sweep
+            self._waiting[seen.path] = Pending(seen.source, first, waits, agent_id)
             if agent_id is not None:
                 self._claims.setdefault(agent_id, set()).add(seen.path)
 
@@ -58,26 +62,34 @@ class PendingCosts:
         return {path for agent_id in agent_ids for path in self._claims.get(agent_id, ())}
 
     def due(self, paths: Iterable[str], now: float) -> dict[str, Source]:
-        """Return those of `paths` that still wait and whose time has come, with their source."""
+        """Return those of `paths` that wait for nothing but this moment, with their source."""
         found = ((path, self._waiting.get(path)) for path in paths)
-        return {path: one.source for path, one in found if one is not None and one.due <= now}
-
-    def at_end_of_sweep(self, now: float) -> dict[str, Source]:
-        """Return every path the end of a sweep judges: its own, and those that are due."""
         return {
             path: one.source
-            for path, one in self._waiting.items()
-            if one.due == END_OF_SWEEP or one.due <= now
+            for path, one in found
+            if one is not None and not one.of_sweep and one.due <= now
         }
+
+    def ripe(self, now: float) -> dict[str, Source]:
+        """Return every path whose time has come, with its source; a sweep ends with these."""
+        return {path: one.source for path, one in self._waiting.items() if one.due <= now}
+
+    def unripe_of_sweep(self, now: float) -> bool:
+        """Whether a cost of the sweep must wait longer for its second look."""
+        return any(one.of_sweep and one.due > now for one in self._waiting.values())
+
+    def of_sweep(self) -> list[str]:
+        """Return the paths that wait for the end of a sweep."""
+        return [path for path, one in self._waiting.items() if one.of_sweep]
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """These paths have had their second look."""
+        for path in list(paths):
+            self._take(path)
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
         return bool(self._waiting)
-
-    def settle(self, paths: Iterable[str]) -> None:
-        """These paths have had their second look."""
-        for path in paths:
-            self._take(path)
 
     def _take(self, path: str) -> Pending | None:
         before = self._waiting.pop(path, None)

@@ -17,7 +17,7 @@ from meshd.core.lifecycle import Event, RowState, state_of, transition
 from meshd.core.model import Agent, Change, Kind, Reason, Status
 from meshd.core.namespace import derive
 from meshd.core.snapshot import difference, snapshot
-from meshd.core.verdict import Stand, rank
+from meshd.core.verdict import Stand, lets_go, rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -168,11 +168,11 @@ def _decide(
         if better is not None:
             return _take_place(row, better, Event.MOVED, circumstances)
         return _take_place(row, place, Event.CONFIRMED, circumstances)
+    if candidates and lets_go(row, place, known):
+        return _take_place(row, _best(candidates, circumstances), Event.MOVED, circumstances)
     if not place.releases(agent_id):
         event = Event.INVALID if place.stand is Stand.INVALID else Event.UNKNOWN
         return _keep(row, place, event)
-    if candidates:
-        return _take_place(row, _best(candidates, circumstances), Event.MOVED, circumstances)
     return _let_go(row, place, circumstances)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from meshd.core.model import Git, Outcome, Reason
@@ -73,12 +74,19 @@ class Circumstances:
     held: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Known:
     """What the registry holds about the ids and paths of a batch, and nothing else need be."""
 
     rows: Mapping[str, Agent]
     claims: Mapping[str, Claim]
+
+    @cached_property
+    def owners(self) -> Mapping[str, str]:
+        """The id that lives at each path."""
+        return {
+            row.project_path: row.id for row in self.rows.values() if row.project_path is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,15 @@ def _on_another_filesystem(observation: Observation, claim: Claim | None) -> boo
         and observation.filesystem is not None
         and observation.filesystem != claim.filesystem
     )
+
+
+def lets_go(row: Agent, place: Verdict, known: Known) -> bool:
+    """Whether the path that holds a row's id is known not to hold it (any more).
+
+    A displaced row's last path was seen with another id. While that other lives there, no
+    torn or unreadable file brings the displaced one back.
+    """
+    return place.releases(row.id) or (row.project_path is None and place.path in known.owners)
 
 
 def rank(verdict: Verdict, incumbents: Mapping[str, str]) -> tuple[bool, bool, str]:

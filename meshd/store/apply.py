@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshd.core.model import Status
+from meshd.core.scope import self_and_above
 from meshd.store import changelog
 from meshd.store.rows import (
     AGENT_COLUMNS,
@@ -23,7 +24,7 @@ from meshd.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     import apsw
 
@@ -95,11 +96,40 @@ def upsert_roots(connection: apsw.Connection, roots: Iterable[RootState]) -> Non
 
 
 def forget(connection: apsw.Connection, rows: Sequence[Agent]) -> None:
-    """Drop rows, and the claims of the paths they lived at: a file there is news again."""
+    """Drop rows, and the claims of the paths they lived at: a file there is news again.
+
+    A path where another agent lives by now keeps its claim.
+    """
     connection.executemany("DELETE FROM agents WHERE id = ?", ((row.id,) for row in rows))
     connection.executemany(
-        "DELETE FROM claims WHERE path = ?", ((os.fsencode(row.holder_path),) for row in rows)
+        "DELETE FROM claims WHERE path = ?1"
+        " AND NOT EXISTS (SELECT 1 FROM agents WHERE project_path = ?1)",
+        ((os.fsencode(row.holder_path),) for row in rows),
     )
+
+
+def discharge_incumbents(connection: apsw.Connection, roots: Container[str]) -> None:
+    """Forget the incumbents inherited by a rebuild that have done their part.
+
+    One has when a row holds the id, or when its path is known not to hold it any more.
+
+    Args:
+        connection: the writing connection, inside a transaction.
+        roots: whether a root was healthy and walked to its end is asked of this, by path.
+    """
+    rows: list[Any] = connection.execute(
+        "SELECT incumbents.agent_id, incumbents.path, agents.id IS NOT NULL,"
+        " coalesce(claims.outcome, '') IN ('invalid', 'unreadable') FROM incumbents"
+        " LEFT JOIN agents ON agents.id = incumbents.agent_id"
+        " LEFT JOIN claims ON claims.path = incumbents.path"
+    ).fetchall()
+    done = [
+        (agent_id,)
+        for agent_id, path, is_held, in_doubt in rows
+        if is_held
+        or (not in_doubt and any(above in roots for above in self_and_above(os.fsdecode(path))))
+    ]
+    connection.executemany("DELETE FROM incumbents WHERE agent_id = ?", done)
 
 
 def add_denial(connection: apsw.Connection, denial: Denial) -> None:

@@ -130,8 +130,8 @@ class Registry:
     def unconfirmed_looks(self) -> list[str]:
         """Return paths that every sweep looks at again, whatever their signature says.
 
-        Those of rows that are not live, those whose last look could not tell, and those of
-        rows that no look has ever been recorded for.
+        Those of rows that are not live, those whose last look could not tell, those of rows
+        that no look has ever been recorded for, and those that claim an id no row holds.
         """
         rows = self._rows(
             "SELECT coalesce(project_path, last_path) FROM agents"
@@ -140,6 +140,8 @@ class Registry:
             " UNION SELECT agents.project_path FROM agents"
             " LEFT JOIN claims ON claims.path = agents.project_path"
             " WHERE agents.project_path IS NOT NULL AND claims.path IS NULL"
+            " UNION SELECT claims.path FROM claims LEFT JOIN agents ON agents.id = claims.agent_id"
+            " WHERE claims.outcome = 'duplicate' AND agents.id IS NULL"
         )
         return [os.fsdecode(path) for (path,) in rows]
 
@@ -158,11 +160,16 @@ class Registry:
         )
         return [os.fsdecode(path) for (path,) in rows]
 
-    def agents_per_root(self) -> dict[str, tuple[int, int]]:
-        """Return, by root, how many rows are live and how many there are in all."""
+    def agents_per_root(self, *, but_born_in: int | None = None) -> dict[str, tuple[int, int]]:
+        """Return, by root, how many rows are live and how many there are in all.
+
+        Args:
+            but_born_in: number of a sweep whose newborn rows are not counted.
+        """
         rows = self._rows(
             "SELECT scan_root, sum(status <> 'unreachable' AND unscanned IS NULL), count(*)"
-            " FROM agents GROUP BY scan_root"
+            " FROM agents WHERE born_sweep IS NOT ?1 OR ?1 IS NULL GROUP BY scan_root",
+            (but_born_in,),
         )
         return {os.fsdecode(root): (int(live), int(every)) for root, live, every in rows}
 
@@ -197,32 +204,37 @@ class Registry:
         """Return how many claims there are of each outcome."""
         return dict(self._rows("SELECT outcome, count(*) FROM claims GROUP BY outcome"))
 
-    def signatures(self) -> list[tuple[str, Signature, int]]:
-        """Return path, signature and time of look (ns) of every claim that was read."""
-        rows = self._rows(
-            "SELECT path, signature, looked_at_ns FROM claims"
-            " WHERE signature IS NOT NULL AND outcome NOT IN ('unreadable', 'absent')"
-        )
-        return [
-            (os.fsdecode(path), signature, at)
-            for path, text, at in rows
-            if (signature := read_signature(text)) is not None
-        ]
+    def signatures(self) -> list[tuple[str, Signature | None, int]]:
+        """Return path, signature and time of look (ns) of every claim.
 
-    def valid_ids(self, root: str) -> dict[str, str]:
-        """Return, by path, the id of every valid claim under a root."""
+        The signature is None where the next look must not be saved: nothing was read, or
+        what was read could not be trusted.
+        """
         rows = self._rows(
-            "SELECT path, agent_id FROM claims WHERE root = ? AND outcome = 'valid'",
+            "SELECT path, CASE WHEN outcome NOT IN ('unreadable', 'absent') THEN signature END,"
+            " looked_at_ns FROM claims"
+        )
+        return [(os.fsdecode(path), read_signature(text), at) for path, text, at in rows]
+
+    def ids_below(self, root: str) -> dict[str, str]:
+        """Return, by path, the ids that live below a root; when none does, those that did."""
+        rows = self._rows(
+            "SELECT project_path, id, status = 'unreachable' FROM agents"
+            " WHERE scan_root = ? AND project_path IS NOT NULL",
             (os.fsencode(root),),
         )
-        return {os.fsdecode(path): agent_id for path, agent_id in rows}
+        live = {os.fsdecode(path): agent_id for path, agent_id, gone in rows if not gone}
+        return live or {os.fsdecode(path): agent_id for path, agent_id, _ in rows}
 
     def contested(self) -> dict[str, str]:
-        """Return, by id, the path of every row whose id other paths claim too."""
+        """Return, by id, the path of every row whose id other paths claim too.
+
+        A claim that is torn or cannot be read for a moment contests the id all the same.
+        """
         rows = self._rows(
-            "SELECT DISTINCT agents.id, agents.project_path FROM agents"
-            " JOIN claims ON claims.agent_id = agents.id AND claims.outcome = 'duplicate'"
-            " WHERE agents.project_path IS NOT NULL"
+            "SELECT DISTINCT agents.id, agents.project_path FROM claims"
+            " JOIN agents ON agents.id = claims.agent_id AND agents.project_path <> claims.path"
+            " WHERE claims.outcome IN ('duplicate', 'invalid', 'unreadable')"
         )
         return {agent_id: os.fsdecode(path) for agent_id, path in rows}
 
@@ -244,10 +256,6 @@ class Registry:
             "SELECT source_namespace, target_namespace, action, created_at FROM rules"
             " ORDER BY source_namespace, target_namespace"
         )
-
-    def has_rows_born_in(self, sweep: int) -> bool:
-        """Return whether a row was registered in the sweep of this number."""
-        return bool(self._rows("SELECT 1 FROM agents WHERE born_sweep = ? LIMIT 1", (sweep,)))
 
     def inherited_incumbents(self) -> dict[str, str]:
         """Return the paths that held contested ids before the database was rebuilt."""

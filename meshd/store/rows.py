@@ -123,15 +123,28 @@ def agent_from_row(row: Sequence[Any]) -> Agent:
     return Agent(*values)
 
 
+# Longer values are rarely equal, and would make the memory of them large.
+SHARED_LENGTH = 256
+
 # The columns whose value is not the field's as it stands.
 _WRITTEN_OTHERWISE = tuple(
     place for place, column in enumerate(COLUMNS) if column.read is not _same
 )
 
 
-@lru_cache(maxsize=4096)
 def _read(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
     """Read one column. Most rows say the same in it, so what was read is shared, not copied."""
+    if isinstance(value, str | bytes) and len(value) > SHARED_LENGTH:
+        return _read_anew(place, value)
+    return _read_shared(place, value)
+
+
+@lru_cache(maxsize=4096)
+def _read_shared(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
+    return _read_anew(place, value)
+
+
+def _read_anew(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
     column = COLUMNS[place]
     try:
         return column.read(value)

@@ -10,6 +10,9 @@ import contextlib
 import queue
 from typing import TYPE_CHECKING
 
+import apsw
+
+from meshd.errors import StoreError
 from meshd.store.connection import open_reading
 from meshd.store.registry import Registry
 from meshd.store.writer import Writer
@@ -17,8 +20,6 @@ from meshd.store.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import apsw
 
 
 class Store:
@@ -43,13 +44,23 @@ class Store:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Registry]:
-        """Lend a reader for the length of a block."""
+        """Lend a reader for the length of a block.
+
+        Raises:
+            StoreError: the database could not be read; a damaged one is made suspect.
+        """
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = open_reading(self.path)
         try:
             yield Registry(connection)
+        except apsw.Error as error:
+            if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+                self.writer.suspect = str(error)
+            raise StoreError(
+                f"the database could not be read: {error}", hint="`meshd db check` says more"
+            ) from error
         finally:
             self._idle.put(connection)
 

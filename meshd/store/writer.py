@@ -144,6 +144,10 @@ class Writer:
         for job, (result, refusal) in zip(batch, outcomes, strict=True):
             if refusal is None:
                 job.future.set_result(result)
+            elif isinstance(refusal, apsw.Error):
+                failure = StoreError(f"the database refused: {refusal}")
+                failure.__cause__ = refusal
+                job.future.set_exception(failure)
             else:
                 job.future.set_exception(refusal)
 

@@ -87,10 +87,17 @@ def check_order_independent(
     assert again == planned, "I3: another order, another plan"
 
 
+def is_anothers(before: Known, row: Agent) -> bool:
+    """Whether a displaced row's last path is the home of another: no look brings it back there."""
+    return row.project_path is None and row.last_path in before.owners
+
+
 def check_frozen(before: Known, after: Known, verdicts: Mapping[str, Verdict]) -> None:
     """I5: a row whose path could not be told is as it was; an invalid file restarts its clock."""
     for agent_id, row in before.rows.items():
         place = verdicts.get(row.holder_path)
+        if is_anothers(before, row) and after.rows[agent_id].project_path is not None:
+            continue
         if place is None or place.stand is Stand.FROZEN:
             assert after.rows[agent_id] == row, "I5: a frozen row changed"
         elif place.stand is Stand.INVALID:
@@ -110,7 +117,8 @@ def check_sticky(
             assert given.sweep is not None, "I6: moved off a path that holds it"
             assert row.born_sweep == given.sweep.number, "I6: yielded, and is not new"
         else:
-            assert place.stand in GONE or place.agent_id is not None, "I6: moved on a bad look"
+            let_go = place.stand in GONE or place.agent_id is not None or is_anothers(before, row)
+            assert let_go, "I6: moved on a bad look"
         assert verdicts[now.holder_path].agent_id == agent_id, "I6: moved to nowhere"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshd.core.model import Observation, Outcome, Source
-from meshd.core.pending import END_OF_SWEEP, PendingCosts
+from meshd.core.pending import PendingCosts
 from tests.core.batches import present
 
 
@@ -18,22 +18,28 @@ def test_a_cost_is_due_at_its_time_and_not_before() -> None:
     assert pending.due(["/r/p", "/r/q"], now=10.0) == {"/r/p": Source.WATCH}
 
 
-def test_a_cost_seen_again_keeps_its_earlier_time() -> None:
+def test_a_cost_seen_again_keeps_its_earlier_time_and_no_longer_waits_for_a_sweep() -> None:
     pending = PendingCosts()
     pending.add([absent("/r/p")], due=10.0)
-    pending.add([absent("/r/p", Source.SWEEP)], due=END_OF_SWEEP)
+    pending.add([absent("/r/p", Source.SWEEP)], due=12.0, of_sweep=True)
     assert pending.due(["/r/p"], now=10.0) == {"/r/p": Source.SWEEP}
+
+
+def test_a_cost_of_a_sweep_waits_for_its_end_and_for_its_time() -> None:
+    pending = PendingCosts()
+    pending.add([absent("/r/sweep", Source.SWEEP)], due=10.0, of_sweep=True)
+    assert pending.due(["/r/sweep"], now=10.0) == {}
+    assert pending.unripe_of_sweep(now=9.0)
+    assert not pending.unripe_of_sweep(now=10.0)
+    assert pending.of_sweep() == ["/r/sweep"]
 
 
 def test_the_end_of_a_sweep_judges_its_own_costs_and_those_that_are_due() -> None:
     pending = PendingCosts()
-    pending.add([absent("/r/sweep", Source.SWEEP)], due=END_OF_SWEEP)
+    pending.add([absent("/r/sweep", Source.SWEEP)], due=10.0, of_sweep=True)
     pending.add([absent("/r/due")], due=10.0)
     pending.add([absent("/r/later")], due=11.0)
-    assert pending.at_end_of_sweep(now=10.0) == {
-        "/r/sweep": Source.SWEEP,
-        "/r/due": Source.WATCH,
-    }
+    assert pending.ripe(now=10.0) == {"/r/sweep": Source.SWEEP, "/r/due": Source.WATCH}
 
 
 def test_a_claim_is_found_by_its_id_until_it_is_settled_or_claims_another() -> None:

@@ -37,7 +37,6 @@ class Row:
     last_path: str
     status: str = "active"
     waited: float | None = None
-    born: bool = False
 
     @property
     def holder(self) -> str:
@@ -87,34 +86,31 @@ class Oracle:
             row = before.get(agent_id)
             better = sorted(claims.get(agent_id, []), key=lambda path: (disk[path].worktree, path))
             if row is None:
-                self._live(agent_id, better[0], disk, born=False)
+                self._live(agent_id, better[0], disk)
                 continue
             there = disk[row.holder]
+            taken = row.path is None and any(one.path == row.holder for one in before.values())
             if there.outcome == "present" and there.agent_id == agent_id:
-                best = better[0] if row.born else row.holder
-                self._live(agent_id, best, disk, born=False)
-            elif there.outcome in ("frozen", "invalid"):
+                self._live(agent_id, row.holder, disk)
+            elif there.outcome in ("frozen", "invalid") and not (taken and better):
                 anew = there.outcome == "invalid"
-                self.rows[agent_id] = replace(row, waited=None if anew else row.waited, born=False)
+                self.rows[agent_id] = replace(row, waited=None if anew else row.waited)
             elif better:
-                self._live(agent_id, better[0], disk, born=False)
+                self._live(agent_id, better[0], disk)
             elif there.outcome == "denied":
                 continue
             else:
-                self._lose(row, there)
+                self._lose(row, there, seen=roots[row.holder] in healthy)
 
-    def _live(self, agent_id: str, path: str, disk: dict[str, Look], *, born: bool) -> None:
-        self.rows[agent_id] = Row(agent_id, disk[path].name, path, path, born=born)
+    def _live(self, agent_id: str, path: str, disk: dict[str, Look]) -> None:
+        self.rows[agent_id] = Row(agent_id, disk[path].name, path, path)
 
-    def _lose(self, row: Row, there: Look) -> None:
-        displaced_now = there.outcome == "present" and row.path is not None
-        over = row.waited is not None and row.waited >= self.grace
-        if over and not displaced_now:
+    def _lose(self, row: Row, there: Look, *, seen: bool) -> None:
+        if seen and row.waited is not None and row.waited >= self.grace:
             return
         self.rows[row.agent_id] = replace(
             row,
             path=None if there.outcome == "present" else row.path,
             status="unreachable",
-            waited=0.0 if row.waited is None else row.waited,
-            born=False,
+            waited=0.0 if seen and row.waited is None else row.waited,
         )

@@ -239,7 +239,6 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def rows(self) -> dict[str, Row]:
         with self.world.store.reading() as registry:
-            number = int(registry.meta("sweep", "1"))
             clocks = {root: state.observed_seconds for root, state in registry.roots().items()}
         return {
             agent.id: Row(
@@ -251,7 +250,6 @@ class RegistryMachine(RuleBasedStateMachine):
                 None
                 if agent.absent_clock is None
                 else clocks[agent.scan_root] - agent.absent_clock,
-                born=agent.born_sweep == number,
             )
             for agent in self.world.agents.values()
         }

@@ -196,7 +196,7 @@ def test_unconfirmed_looks_are_the_paths_no_signature_may_excuse(
     ]
 
 
-def test_signatures_are_those_of_claims_that_were_read(
+def test_every_claim_has_a_signature_or_none_where_nothing_trusted_was_read(
     connection: apsw.Connection, registry: Registry
 ) -> None:
     signature = Signature(1, 2, 3, 2**63, 2**64)
@@ -209,7 +209,9 @@ def test_signatures_are_those_of_claims_that_were_read(
         ],
     )
 
-    assert sorted(registry.signatures()) == sorted((f"/r/{one}", signature, 5) for one in read)
+    assert {path: seen for path, seen, _ in registry.signatures()} == {
+        f"/r/{one}": signature if one in read else None for one in ClaimOutcome
+    }
     assert registry.highest_look() == 6
 
 
@@ -221,8 +223,6 @@ def test_claims_are_found_by_path_by_id_by_root_and_by_outcome(
 
     assert registry.claims_at(["/r/a", "/none"]) == [here]
     assert sorted(one.path for one in registry.claims_of(["a", "none"])) == ["/r/a", "/s/a"]
-    assert registry.valid_ids("/r") == {"/r/a": "a"}
-    assert registry.valid_ids("/s") == {}
     assert registry.claims() == [here, there]
     assert registry.claims(ClaimOutcome.DUPLICATE) == [there]
     assert registry.claim_counts() == {"valid": 1, "duplicate": 1}
@@ -254,7 +254,7 @@ QUESTIONS: dict[str, Callable[[Registry], object]] = {
     "claims_at": lambda one: one.claims_at(["/r/a5"]),
     "claims_of": lambda one: one.claims_of(["a5"]),
     "claims of an outcome": lambda one: one.claims(ClaimOutcome.DUPLICATE),
-    "valid_ids": lambda one: one.valid_ids("/r"),
+    "ids_below": lambda one: one.ids_below("/r"),
     # asked before every commit
     "contested": lambda one: one.contested(),
     "changes_since": lambda one: one.changes_since(LARGE - 5),
@@ -309,11 +309,14 @@ def test_no_question_about_a_few_rows_reads_a_whole_table(
     assert [step for step in steps if step.startswith("SCAN") and not _is_small(step)] == []
 
 
-def test_the_valid_ids_of_a_root_are_found_without_reading_those_of_others(
-    large: apsw.Connection,
+def test_the_ids_below_a_root_are_the_live_ones_or_else_those_that_lived_there(
+    connection: apsw.Connection, registry: Registry
 ) -> None:
-    (step,) = steps_of(lambda registry: registry.valid_ids("/r"), large)
-    assert "(outcome=? AND root=?)" in step
+    gone = agent("b", project_path="/r/b", status=Status.UNREACHABLE)
+    apply.upsert_agents(connection, [gone, agent("c", project_path="/s/c", scan_root="/s")])
+    assert registry.ids_below("/r") == {"/r/b": "b"}
+    apply.upsert_agents(connection, [agent("a")])
+    assert registry.ids_below("/r") == {"/r/a": "a"}
 
 
 def _is_small(step: str) -> bool:

@@ -108,7 +108,9 @@ def test_a_constraint_broken_half_way_through_an_operation_undoes_that_operation
         connection.execute("INSERT INTO meta VALUES ('x', '2')")
 
     with working(database) as writer:
-        assert isinstance(writer.submit(twice).exception(SOON), apsw.ConstraintError)
+        error = writer.submit(twice).exception(SOON)
+        assert isinstance(error, StoreError)
+        assert isinstance(error.__cause__, apsw.ConstraintError)
     assert seen_by_others(database) == []
 
 
@@ -283,7 +285,9 @@ def test_an_io_error_fails_the_batch_and_the_connection_is_opened_anew(database:
 def test_a_damaged_page_met_by_an_operation_makes_the_database_suspect(database: Path) -> None:
     with working(database) as writer:
         bad = writer.submit(failing(lambda: apsw.CorruptError("malformed")))
-        assert isinstance(bad.exception(SOON), apsw.CorruptError)
+        error = bad.exception(SOON)
+        assert isinstance(error, StoreError)
+        assert isinstance(error.__cause__, apsw.CorruptError)
         assert writer.suspect == "malformed"
         writer.submit(set_meta("elsewhere")).result(SOON)
     assert seen_by_others(database) == ["elsewhere"]

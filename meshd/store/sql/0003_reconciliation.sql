@@ -26,7 +26,6 @@ CREATE INDEX agents_by_namespace ON agents (namespace);
 CREATE INDEX agents_by_status ON agents (status, unreachable_since);
 CREATE INDEX agents_by_scan_root ON agents (scan_root, status);
 CREATE INDEX agents_by_last_path ON agents (last_path);
-CREATE INDEX agents_by_birth ON agents (born_sweep) WHERE born_sweep IS NOT NULL;
 CREATE INDEX agents_unscanned ON agents (unscanned) WHERE unscanned IS NOT NULL;
 
 ALTER TABLE rules ADD COLUMN action TEXT NOT NULL DEFAULT 'allow'
