@@ -256,10 +256,7 @@ class Daemon:
             elif (files := self._file_signatures()) != self._files:
                 self._files = files
                 self._reload()
-            if not self._announced and self._parts.courses.last is not None:
-                self._announced = True
-                banner.swept(self._parts.courses.last)
-            if not self._tick():
+            if not self._tick(banner):
                 return None
 
     def _is_database_lost(self) -> bool:
@@ -276,7 +273,7 @@ class Daemon:
         self._log.error("database_lost", path=str(self._store.path), why=str(found))
         return True
 
-    def _tick(self) -> bool:
+    def _tick(self, banner: Banner) -> bool:
         """Do what time alone asks for; False when the store must be opened anew."""
         writer = self._store.writer
         try:
@@ -288,6 +285,9 @@ class Daemon:
                     why=writer.suspect or "the file was moved away",
                 )
                 return False
+            if not self._announced and self._parts.courses.last is not None:
+                banner.swept(self._parts.courses.last)
+                self._announced = True
             self._prune()
             self._notify_status()
         except MeshdError as error:
