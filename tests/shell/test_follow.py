@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 import pytest
 
+from meshd.api.server import Server, bind_socket
 from meshd.cli.waiting import Duration, Wanted, _await
 from meshd.client import Client, GoneError, following
 from meshd.config.duration import parse_duration
 from meshd.errors import DeadlineError, MeshdError, NoDaemonError
 from meshd.store import changelog
-from tests.api.feeding import LONG, Feeding, until
+from tests.api.feeding import LONG, Feeding, change, until
 from tests.api.running import Daemon
 from tests.harness import delete_manifest, write_manifest
 from tests.shell.command_line import CommandLine
@@ -143,6 +144,21 @@ def test_entries_that_are_gone_at_the_first_try_are_an_error(feeding: Feeding) -
             next(client.follow(1))
         with pytest.raises(GoneError):
             client.events(1, wait=0)
+
+
+def test_entries_that_go_while_the_caller_is_slow_are_an_error(feeding: Feeding) -> None:
+    entries = Client(feeding.path).follow(0)
+    big = {"text": "x" * 20_000}
+    for _ in range(50):
+        feeding.submit(*(change("a", big) for _ in range(10))).result(LONG)
+    first = next(entries)
+    until(lambda: feeding.held)
+    feeding.prune()
+    got = [first["seq"]]
+    with pytest.raises(GoneError):
+        got.extend(entry["seq"] for entry in entries)
+    assert got == list(range(1, len(got) + 1))
+    assert len(got) < 500
 
 
 def test_without_a_daemon_following_does_not_begin(tmp_path: Path) -> None:
@@ -337,6 +353,24 @@ def test_a_log_that_was_pruned_meanwhile_is_no_hindrance(daemon: Daemon) -> None
         until(lambda: daemon.server._feed._waiting)
         daemon.agent("a")
         daemon.store.writer.submit(lambda one: changelog.prune(one, "9999")).result(LONG)
+        row = asked.result(LONG)
+    assert row is not None
+
+
+def test_a_wait_goes_on_over_a_restart(daemon: Daemon) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(waiting, daemon, Wanted("a", None, "registered"))
+        until(lambda: daemon.server._feed._waiting)
+        serving, _ = daemon.threads.pop()
+        daemon.server.stop()
+        serving.join(LONG)
+        server = Server(daemon.services, bind_socket(daemon.path, 0o600), daemon.path)
+        again = threading.Thread(target=server.run)
+        again.start()
+        daemon.threads.append((again, server.stop))
+        daemon.http.close()
+        daemon.http = daemon.connect()
+        daemon.agent("a")
         row = asked.result(LONG)
     assert row is not None
 
