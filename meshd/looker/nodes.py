@@ -195,6 +195,8 @@ class NodeTable:
         moves: how many directories were moved within the table.
         watched: how many watches are placed.
         missing: how many were wanted and could not be had.
+        gone: projects below directories that a walk no longer found. When the event of their
+            leaving is read, nobody knows any more that they were there.
         distrusted: whether watches may be dead that look alive, because events were lost.
     """
 
@@ -206,6 +208,7 @@ class NodeTable:
         self.moves = 0
         self.watched = 0
         self.missing = 0
+        self.gone: list[str] = []
         self.distrusted = False
         self._rules: tuple[tuple[str, ...], int] | None = None
 

@@ -53,8 +53,7 @@ class RootLostError(MeshdError):
 class Sighting(NamedTuple):
     """Something lies at `.dork/agent.json` of this project.
 
-    `signature` is None when `stat` could not say, or when something was known there and the
-    directory that held it is gone; only a look can tell.
+    `signature` is None when `stat` could not say; only a look can.
     """
 
     path: str
@@ -123,7 +122,6 @@ class Walk:
         self._clock = clock
         self._verify = verify and table.placing is not None
         self._shallow = shallow
-        self._gone: list[str] = []
         self._foothold = Foothold(root.descriptor)
         self._prefix = root.path.rstrip("/") + "/"
         self._barriers = frozenset(
@@ -200,8 +198,6 @@ class Walk:
             failure = self._visit(node, relative, depth)
             if failure is not None:
                 found.append(failure)
-            found.extend(Sighting(path, None) for path in self._gone)
-            self._gone.clear()
         if node.dork and (sighting := self._sight(node, relative)) is not None:
             found.append(sighting)
 
@@ -223,7 +219,7 @@ class Walk:
         except OSError as error:
             node.settled = False
             failure = self._failed(relative, error)
-            self._note_gone(node, relative, frozenset())
+            self._note_gone(node, relative, frozenset(), Dork.NONE)
             self._table.forget(node)
             if failure is not None and self._placing is not None:
                 self._placing.refuse(self._table, node, error)
@@ -269,21 +265,20 @@ class Walk:
                 dork = _kind_of_dork(entry)
             elif not is_leaf and _is_directory(entry) and not prunes(relative, entry.name):
                 names.add(entry.name)
-        self._note_gone(node, relative, names)
+        self._note_gone(node, relative, names, dork)
         node.dork = dork
         self._table.adopt(node, names)
 
-    def _note_gone(self, node: Node, relative: str, names: Collection[str]) -> None:
-        """Note the known projects below a directory that are below none of `names`.
-
-        Whoever leaves the table can no longer be named when the event of its leaving is read.
-        """
+    def _note_gone(self, node: Node, relative: str, names: Collection[str], dork: Dork) -> None:
+        """Leave word of the known projects that a directory with this content holds no more."""
         if self._placing is None:
             return
+        if node.dork and not dork:
+            self._table.gone.append(self._absolute(relative))
         prefix = relative + "/" if relative else ""
         for child in node.children:
             if child.name not in names:
-                self._gone += projects_below(child, self._prefix + prefix + child.name)
+                self._table.gone += projects_below(child, self._prefix + prefix + child.name)
 
     def _failed(self, relative: str, error: OSError) -> Found | None:
         """Sort the failure of a listing."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshd.core.scope import is_within
 from meshd.errors import MeshdError
-from meshd.looker.nodes import find, place_of, projects_below
+from meshd.looker.nodes import Dork, find, place_of, projects_below
 from meshd.watcher.scans import Names, Passed, Rescope, RootCheck, Why
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Scanner:
                 case Rescope(before, after):
                     self._rescope(before, after)
                 case Passed(waiters):
+                    self._hint_gone()
                     for waiter in waiters:
                         if waiter.set_running_or_notify_cancel():
                             waiter.set_result(None)
@@ -93,6 +94,8 @@ class Scanner:
             if name == ".dork":
                 with work.table.lock:
                     parent.settled = False
+                    if place_of(parent) is None:
+                        parent.dork = Dork.DIRECTORY  # it is seen to when its move is complete
                 dorks.setdefault(why, []).append(parent)
             else:
                 node = self._start_of(looker, parent, name, why)
@@ -108,11 +111,11 @@ class Scanner:
         scope = self._shared.roots.view.scope
         with looker.table.lock:
             place = place_of(parent)
-            if (
-                place is None
-                or place.depth >= scope.max_depth
-                or scope.prunes(place.relative, name)
-            ):
+            if place is None:
+                # On its way between two places: it is seen to when its move is complete.
+                looker.table.insert(parent, name)
+                return None
+            if place.depth >= scope.max_depth or scope.prunes(place.relative, name):
                 return None
             if why is not Why.CONFIRMED:
                 return looker.table.insert(parent, name)
@@ -154,10 +157,20 @@ class Scanner:
         except MeshdError as error:
             self._shared.log.info("scan_abandoned", path=looker.root, why=error.message)
             self._handler.lose(looker.root)
+        self._hint_gone()
+
+    def _hint_gone(self) -> None:
+        """Hint at what walks found gone before the events of it were read."""
+        for table in list(self.lookers):
+            if table.gone:
+                with table.lock:
+                    gone, table.gone = table.gone, []
+                self._handler.hint(table.root, gone, settled=True)
 
     # the roots
 
     def _check_all(self) -> None:
+        self._hint_gone()
         for table in list(self.lookers):
             self._check_root(table, is_certain=False)
         self._tick()

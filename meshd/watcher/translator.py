@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from meshd.core.scope import is_within
-from meshd.looker.nodes import Dork, place_of, projects_below
+from meshd.looker.nodes import NO_WATCH, Dork, place_of, projects_below
 from meshd.watcher import inotify
 from meshd.watcher.scans import RootCheck, Why
 
@@ -233,9 +233,18 @@ class Translator:
             self._scans.add(place.table, parent, name, Why.MOVED_IN)
         else:
             self._scans.add(place.table, parent, name, Why.CONFIRMED)
+            self._scan_the_unseen(place.table, node)
         self._scans.add(place.table, departure.parent, departure.name, Why.CONFIRMED)
         self._hint_below(place.table, node, _path(place, name))
         return True
+
+    def _scan_the_unseen(self, table: NodeTable, node: Node) -> None:
+        """Have scanned what a walk could not reach, because it knew only the path before."""
+        for one in node.below():
+            if one.watch == NO_WATCH and one.parent is not None:
+                self._scans.add(table, one.parent, one.name, Why.MOVED_IN)
+            elif one.dork is Dork.DIRECTORY and one.dork_watch == NO_WATCH:
+                self._scans.add(table, one, ".dork", Why.MOVED_IN)
 
     def _is_judged_by_path(self, root: str) -> bool:
         """Whether it depends on more than names and depth what is scanned below a root."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def exchange(one: Path, other: Path) -> None:
     """Exchange two names, as renameat2(2) with RENAME_EXCHANGE does."""
     rename = ctypes.CDLL(None, use_errno=True).renameat2
-    assert rename(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0, ctypes.get_errno()
+    if rename(-100, os.fsencode(one), -100, os.fsencode(other), 2) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def in_place(manifest: Path, _outside: Path) -> None:
