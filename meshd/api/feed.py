@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 KEPT_BATCHES: Final = 8
 """Batches that stay encoded for subscribers a little behind."""
 
-LOOK_SECONDS: Final = 0.02
-"""How often the writer's count of commits is compared while somebody waits."""
-
 
 class Feed:
     """Where subscribers wait, and what they read.
@@ -47,7 +44,6 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self.log = ChangeLog(store)
         self.closing = False
-        self._writer = store.writer
         # Guards the loop's end against a wake from another thread.
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,9 +51,7 @@ class Feed:
         # What follows belongs to the loop's thread.
         self._turn = 0
         self._next_turn: asyncio.Future[None] | None = None
-        self._commits = store.writer.commits
         self._waiting = 0
-        self._watch: asyncio.Task[None] | None = None
         self._batches: OrderedDict[int, asyncio.Task[Batch]] = OrderedDict()
         self._streams: set[asyncio.Transport] = set()
         self._reader: CapacityLimiter | None = None
@@ -91,8 +85,6 @@ class Feed:
         finally:
             with self._lock:
                 self._loop = None
-            if self._watch is not None:
-                self._watch.cancel()
 
     @contextlib.contextmanager
     def streaming(self, transport: asyncio.Transport) -> Iterator[None]:
@@ -136,8 +128,6 @@ class Feed:
             return
         assert self._next_turn is not None, "bug: the feed is not open"
         self._waiting += 1
-        if self._watch is None:
-            self._watch = asyncio.ensure_future(self._watch_commits())
         try:
             await asyncio.wait(
                 {self._next_turn, *others},
@@ -147,23 +137,10 @@ class Feed:
         finally:
             self._waiting -= 1
 
-    async def _watch_commits(self) -> None:
-        """Compare the writer's count of commits for as long as somebody waits.
-
-        The count that was seen last changes with a turn only, so a commit between a reading
-        and the wait after it is noticed too.
-        """
-        while self._waiting:
-            if self._commits != self._writer.commits:
-                self._rouse()
-            await asyncio.sleep(LOOK_SECONDS)
-        self._watch = None
-
     def _rouse(self) -> None:
         """Begin a turn: everybody who waits looks again."""
         with self._lock:
             self._roused = False
-        self._commits = self._writer.commits
         self._turn += 1
         assert self._next_turn is not None, "bug: the feed is not open"
         before, self._next_turn = self._next_turn, asyncio.get_running_loop().create_future()

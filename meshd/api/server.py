@@ -129,6 +129,7 @@ class Server:
         self._file = _identity(path)
         app = make_app(services)
         self._feed: Feed = app.state.feed
+        services.store.writer.committed = self._feed.wake
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -51,6 +51,7 @@ class Writer:
 
     Attributes:
         commits: how many batches wrote something.
+        committed: called in the writer's thread after each of them; must return at once.
         suspect: what made the database look damaged, None while it does not. Whether it is,
             only an examination says.
     """
@@ -66,6 +67,7 @@ class Writer:
         self._closed = False
         self._poisoned = False
         self.commits = 0
+        self.committed: Callable[[], None] = lambda: None
         self.suspect: str | None = None
 
     def submit(self, operation: Callable[[apsw.Connection], Result]) -> Future[Result]:
@@ -167,7 +169,9 @@ class Writer:
                 outcomes.append((result, refusal))
             if wrote:
                 self._before_commit(connection)
-        self.commits += wrote
+        if wrote:
+            self.commits += 1
+            self.committed()
         return outcomes
 
     def _note(self, error: BaseException) -> None:

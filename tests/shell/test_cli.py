@@ -71,7 +71,7 @@ def test_the_help_has_one_line_for_each_command(meshd: CommandLine) -> None:
     commands = [name for name, *_ in lines if name.islower() and not name.startswith("-")]
     assert ran.code == 0
     assert " ".join(commands) == (
-        "run status reload metrics version agents claims events sweep sync forget"
+        "run status reload metrics version agents claims events sweep sync wait forget"
         " roots deny allow denied check-config check-manifest db"
     )
     assert all(line[-1].endswith(".") for line in lines[1:])
@@ -82,7 +82,7 @@ def test_the_help_has_one_line_for_each_command(meshd: CommandLine) -> None:
     "command",
     [
         "run", "status", "reload", "metrics", "version", "agents", "agents list", "agents show",
-        "agents unreachable", "claims", "events", "sweep", "sync", "forget", "roots",
+        "agents unreachable", "claims", "events", "sweep", "sync", "wait", "forget", "roots",
         "roots list", "roots accept", "deny", "allow", "denied", "check-config",
         "check-manifest", "db", "db check", "db backup", "db rebuild",
     ],
