@@ -12,6 +12,7 @@ import os
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final, cast
 
@@ -29,7 +30,6 @@ from meshd.watcher.inotify import limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
-    from pathlib import Path
 
     from meshd.looker.nodes import Node
     from meshd.looker.walk import Found
@@ -248,3 +248,19 @@ def fill_the_queue(project: Path) -> None:
     for _ in range(1 + (limit("max_queued_events") or 0) // 4):
         one.rename(other)
         other.rename(one)
+
+
+def kernel_watches(watched: Watched) -> int:
+    """Return how many watches the kernel holds for the roots; the canary's is left out."""
+    inotify = watched.watcher._inotify
+    assert inotify is not None
+    lines = Path(f"/proc/self/fdinfo/{inotify.descriptor}").read_text(encoding="ascii")
+    return lines.count("inotify wd:") - 1
+
+
+def age(watched: Watched) -> None:
+    """Trust every signature, as if the racy window of each listing were over."""
+    for looker in watched.shared.roots.view.lookers.values():
+        if isinstance(looker, LocalLooker):
+            for node in looker.table.top.below():
+                node.settled = True

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from meshd.watcher import inotify as kernel
+from meshd.watcher.scanner import Scanner
 from tests.watcher.hearing import (
+    age,
     blind_spots,
+    kernel_watches,
     make_project,
     save,
+    stalled,
     wait_for_departures,
     watching,
 )
@@ -21,6 +26,7 @@ from tests.watcher.test_saves import exchange
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from meshd.watcher.scans import Names
     from tests.watcher.hearing import Watched
 
 
@@ -54,6 +60,7 @@ def test_a_tree_moved_out_is_heard_and_then_is_deaf(
     assert watched.hear_due() == ["root/tree/a"]
     wait_for_departures(watched)
     assert watched.coverage().watched == before - 3  # tree, tree/a and its .dork
+    assert kernel_watches(watched) == before - 3
     save(base / "tree" / "a", "{ }")
     assert watched.hear() == []
 
@@ -157,10 +164,12 @@ def test_depth_counts_from_the_root_after_a_move_too(base: Path, root: Path) -> 
     make_project(root / "a" / "b" / "c")
     (root / "x").mkdir()
     with watching(base, root, max_depth=3) as watched:
+        age(watched)
         (root / "a").rename(root / "x" / "a")  # c is now on level 4
         assert watched.hear() == ["root/a/b/c", "root/x/a/b/c"]
         save(root / "x/a/b/c", "{ }")
         assert watched.hear() == []
+        age(watched)
         (root / "x" / "a").rename(root / "a")
         assert "root/a/b/c" in watched.hear()
         assert blind_spots(watched) == []
@@ -260,3 +269,56 @@ def test_thousands_of_projects_made_and_deleted_at_once_are_all_heard(
     assert watched.hear() == expected
     assert watched.coverage().watched == 1
     assert watched.coverage().overflows == 0
+
+
+def test_a_project_that_left_is_heard_although_a_sweep_saw_it_first(
+    base: Path, root: Path, watched: Watched
+) -> None:
+    """When the event is read, the table no longer knows that there was a project."""
+    for name in ("tree/a", "alone", "undorked"):
+        make_project(root / name)
+    watched.hear()
+    with stalled(watched):
+        (root / "tree").rename(base / "tree")
+        (root / "alone").rename(base / "alone")
+        shutil.rmtree(root / "undorked" / ".dork")
+        watched.walk_all()
+    assert watched.hear_due() == ["root/alone", "root/tree/a", "root/undorked"]
+
+
+def test_a_scan_that_came_too_late_is_made_again_where_the_directory_went(
+    root: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scanner knows the path before, the disk has the one after, the event is still to come."""
+    (root / "before").mkdir()
+    watched.hear()
+    scan = Scanner._scan_names
+    begun, goes_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def held_up(self: Scanner, work: Names) -> None:
+        begun.set()
+        goes_on.wait(20)
+        scan(self, work)
+        ended.set()
+
+    monkeypatch.setattr(Scanner, "_scan_names", held_up)
+    make_project(root / "before" / "project")
+    assert begun.wait(20)
+    with stalled(watched):
+        (root / "before").rename(root / "after")
+        goes_on.set()
+        assert ended.wait(20)
+    assert watched.hear() == ["root/after/project"]
+    assert blind_spots(watched) == []
+
+
+def test_what_a_move_puts_over_an_empty_directory_takes_its_place(
+    root: Path, watched: Watched
+) -> None:
+    make_project(root / "a" / "x")
+    (root / "b").mkdir()
+    watched.hear()
+    (root / "a").rename(root / "b")
+    assert watched.hear() == ["root/a/x", "root/b/x"]
+    assert [node.name for node in watched.looker().table.top.children] == ["b"]
+    assert blind_spots(watched) == []

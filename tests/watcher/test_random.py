@@ -83,6 +83,9 @@ def check(watched: Watched, before: dict[str, tuple[int, int]]) -> dict[str, tup
     assert lost == []
     for root in watched.roots:
         assert blind_spots(watched, Path(root)) == []
+        for node in watched.looker(Path(root)).table.top.below():
+            names = [child.name for child in node.children]
+            assert names == sorted(set(names))
     return now
 
 
