@@ -56,7 +56,7 @@ def test_churn_in_node_modules_makes_no_event(root: Path, watched: Watched) -> N
     watched.sync()
 
     def churn() -> None:
-        for number in range(10_000):
+        for number in range(20_000):
             (modules / f"{number}.js").touch()
         for path in list(modules.iterdir()):
             path.unlink()
