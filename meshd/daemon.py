@@ -277,15 +277,9 @@ class Daemon:
         """Do what time alone asks for; False when the store must be opened anew."""
         writer = self._store.writer
         try:
-            moved = writer.submit(was_moved).result(timeout=STOP_DEADLINE)
-            if writer.suspect is not None or moved:
-                self._log.error(
-                    "database_lost",
-                    path=str(self._store.path),
-                    why=writer.suspect or "the file was moved away",
-                )
-                return False
-            if not self._announced and self._parts.courses.last is not None:
+            if writer.submit(was_moved).result(timeout=STOP_DEADLINE):
+                writer.suspect = "the file was moved away"
+            elif not self._announced and self._parts.courses.last is not None:
                 banner.swept(self._parts.courses.last)
                 self._announced = True
             self._prune()
@@ -299,7 +293,10 @@ class Daemon:
         else:
             self._note_trouble(self._parts.courses.trouble)
             self._notifier.watchdog()
-        return True
+        if writer.suspect is None:
+            return True
+        self._log.error("database_lost", path=str(self._store.path), why=writer.suspect)
+        return False
 
     def _prune(self) -> None:
         """Cut the change log at its old end, now and then."""
