@@ -58,14 +58,14 @@ MUTATIONS: Final = (
         "            else one\n"
         "            for one in observations\n"
         "        ]\n\n    def close(",
-        MACHINE,
+        "tests/shell/test_second_look.py",
     ),
     Mutation(
         "R3: a denial writes past the plan",
         "meshd/acts.py",
         "            paths = registry.paths_within(act.path)\n",
         "            paths: list[str] = []\n",
-        MACHINE,
+        "tests/shell/test_acts.py",
     ),
     Mutation(
         "R4: what could not be told counts as absent",
@@ -107,8 +107,11 @@ MUTATIONS: Final = (
     Mutation(
         "R6: a reader may write",
         "meshd/store/connection.py",
+        "        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)\n"
+        "        connection.set_busy_timeout(BUSY_TIMEOUT_MS)\n"
         '        connection.pragma("query_only", value=True)\n',
-        "        pass\n",
+        "        connection = apsw.Connection(str(path))\n"
+        "        connection.set_busy_timeout(BUSY_TIMEOUT_MS)\n",
         "tests/store",
     ),
     Mutation(

@@ -80,3 +80,19 @@ def test_nothing_is_told_of_a_root_that_stays_sick(world: World, root: Path) -> 
     world.sweep(after=300)
     assert world.seq() == seq
     assert [call.kwargs["event"] for call in world.log.calls[lines:]] == ["swept"]
+
+
+def test_only_the_clock_of_a_root_where_a_row_waits_is_written(tmp_path: Path, root: Path) -> None:
+    other = tmp_path / "second"
+    write_manifest(root / "p", "a")
+    write_manifest(other / "q", "b")
+    world = World(tmp_path / "other", [root, other])
+    world.sweep()
+    delete_manifest(root / "p")
+    world.sweep(after=100)
+    world.sweep(after=100)
+    with world.store.reading() as registry:
+        observed = {path: state.observed_seconds for path, state in registry.roots().items()}
+    assert observed[str(root)] > 0
+    assert observed[str(other)] == 0
+    world.stop()

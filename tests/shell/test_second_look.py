@@ -119,3 +119,14 @@ def test_a_second_look_left_at_the_stop_takes_nothing(tmp_path: Path, root: Path
     world.drain()
     assert world.live() == {"a": str(root / "p")}
     world.stop()
+
+
+def test_an_event_about_a_project_that_is_as_it_was_says_nothing(world: World, root: Path) -> None:
+    """Events are hints (R2): what happened is what a look finds."""
+    write_manifest(root / "p", "a")
+    world.sweep()
+    before = world.seq()
+    world.hint(root / "p", root / "never-was")
+    world.settle()
+    assert world.kinds(before) == []
+    assert world.live() == {"a": str(root / "p")}
