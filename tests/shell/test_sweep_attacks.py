@@ -132,7 +132,7 @@ def test_a_held_mass_disappearance_is_agreed_to_by_a_sweep_a_minute_later(
         assert (held.held, held.unreachable, len(world.live())) == (6, 0, 10)
         held = world.sweep(after=30)
         assert (held.held, held.unreachable, len(world.live())) == (6, 0, 10)
-        agreed = world.sweep(after=60)
+        agreed = world.sweep(after=30)
         assert (agreed.held, agreed.unreachable, len(world.live())) == (0, 6, 4)
         vanished = [("unreachable", f"id-{number}") for number in range(6)]
         assert sorted(world.kinds(before), key=str) == [("held", None), *vanished]
