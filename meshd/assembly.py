@@ -17,6 +17,7 @@ from meshd.committer import Committer
 from meshd.core.cadence import Cadence
 from meshd.core.coalescer import Coalescer
 from meshd.core.model import Source
+from meshd.core.settling import Settling
 from meshd.course import SweepCourses
 from meshd.inbox import Inbox
 from meshd.looker import make_looker
@@ -25,6 +26,7 @@ from meshd.roots import Roots
 from meshd.shared import Shared
 from meshd.signatures import Signatures
 from meshd.sweeper import Sweeper
+from meshd.watcher import Watcher
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -47,6 +49,12 @@ class Parts:
     courses: SweepCourses
     reconciler: Reconciler
     sweeper: Sweeper
+    watcher: Watcher | None
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which a hint is decided whatever happens: settled, and looked at twice."""
+        return self.reconciler.settling.longest + 2 * self.courses.settle
 
     def configure(self, settings: Settings) -> None:
         """Take a new configuration; a walk of roots that changed starts over. No row is dropped."""
@@ -54,6 +62,7 @@ class Parts:
         self.courses.interval = settings.sweep.interval
         self.courses.grace = settings.sweep.grace
         self.courses.settle = settings.watch.settle
+        self.reconciler.settling = Settling(settings.watch.settle, settings.watch.settle_max)
         self.sweeper.keep(Cadence(settings.sweep.interval, settings.sweep.full_every))
 
 
@@ -94,7 +103,12 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
         shared,
         courses,
         OperatorActs(shared, courses),
+        Settling(watch.settle, watch.settle_max),
         # Its absences are a sweep's: the mass guard judges them.
         sweep_wanted=lambda: sweeper.request(Source.SWEEP),
     )
-    return Parts(shared, courses, reconciler, sweeper)
+    watcher = None
+    if watch.backend != "none":
+        watcher = Watcher(shared, store.path.parent)
+        roots.changed = watcher.configure
+    return Parts(shared, courses, reconciler, sweeper, watcher)

@@ -83,6 +83,18 @@ class SecondLook:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """Everything put before this is to be decided: settled, looked at twice, committed.
+
+    Attributes:
+        deadline: monotonic seconds by which that is so in any case, because nothing waits longer.
+    """
+
+    deadline: float
+    future: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
 class Deny:
     """Leave a path alone, with everything below it. Resolves to the ids that left."""
 

@@ -23,7 +23,7 @@ from meshd.store import apply, changelog
 from meshd.store.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import apsw
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from meshd.errors import StoreError
     from meshd.shared import Shared
 
+
+# What a sweep asks for carries one of these; its costs wait for the end of the sweep.
+SWEEP_SOURCES = frozenset({Source.SWEEP, Source.START, Source.TIMER})
 
 # How often the end of a sweep waits for losses that only its second looks have met.
 MOST_ROUNDS = 10
@@ -54,10 +57,6 @@ class Course:
     changes: list[tuple[int, Change]] = field(default_factory=list)
     rounds: int = 0
     failure: StoreError | None = None
-
-    def note(self, committed: Committed) -> None:
-        """Remember what a batch of this sweep changed."""
-        self.changes.extend(committed.changes)
 
 
 class SweepCourses:
@@ -143,6 +142,14 @@ class SweepCourses:
         """Return what a batch of gains needs to know of the sweep under way."""
         return None if self.current is None else SweepContext(self.current.number)
 
+    def note(self, changes: Sequence[tuple[int, Change]]) -> None:
+        """Take what a batch changed: a sweep tells at its end, everything else is told at once."""
+        of_sweep = [one for one in changes if one[1].source in SWEEP_SOURCES]
+        if self.current is not None:
+            self.current.changes.extend(of_sweep)
+            changes = [one for one in changes if one[1].source not in SWEEP_SOURCES]
+        self._shared.committer.tell(changes)
+
     def fail(self, error: StoreError) -> None:
         """Remember that a batch could not be committed; the sweep under way fails by it."""
         self.trouble = error.message
@@ -182,7 +189,7 @@ class SweepCourses:
             committed = self._commit_rest(ended, closed, context, incumbents)
             if committed is None:
                 return None
-            course.note(committed)
+            course.changes.extend(committed.changes)
             holds = committed.holds
         pending.settle(closed.verdicts)
         return self._conclude(course, ended, clocks, holds)

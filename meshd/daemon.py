@@ -50,7 +50,7 @@ PRUNE_EVERY: Final = 3600.0
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets others run: the API breathes during a sweep."""
 
-STOP_ORDER: Final = ("meshd-sweep", "meshd-reconcile", "meshd-api", "meshd-writer")
+STOP_ORDER: Final = ("meshd-watch", "meshd-sweep", "meshd-reconcile", "meshd-api", "meshd-writer")
 STOP_DEADLINE: Final = 5.0
 WRITER_DEADLINE: Final = 5.0
 
@@ -213,15 +213,20 @@ class Daemon:
         """Run the actors; return the exit code, or None to open the store anew."""
         path = socket_path(self.settings, self._environ)
         socket = bind_socket(path, int(self.settings.api.socket_mode, 8))
-        services = Services(self, self._parts.shared, self._parts.sweeper)
+        services = Services(self, self._parts)
         server = Server(services, socket, path)
         reconciler, sweeper = self._parts.reconciler, self._parts.sweeper
-        actors = (
+        actors: tuple[Actor, ...] = (
             Actor("meshd-writer", self._store.writer.run, self._store.writer.stop),
             Actor("meshd-api", server.run, server.stop),
             Actor("meshd-reconcile", reconciler.run, reconciler.stop),
             Actor("meshd-sweep", sweeper.run, sweeper.stop),
         )
+        watcher = self._parts.watcher
+        if watcher is not None:
+            # The watch begins before the first sweep, whose walk places the watches.
+            watcher.open()
+            actors = (*actors[:-1], Actor("meshd-watch", watcher.run, watcher.stop), actors[-1])
         with signals(self._supervisor.wakeups), strays(self._supervisor, self._log):
             try:
                 for actor in actors:

@@ -22,8 +22,10 @@ from meshd.commands import (
     SweepEnded,
     SweepResult,
     SweepSettled,
+    Sync,
 )
-from meshd.core.model import Hint, Source
+from meshd.core.model import Hint, Outcome, Source
+from meshd.course import SWEEP_SOURCES
 from meshd.errors import MeshdError, StoppingError, StoreError
 
 if TYPE_CHECKING:
@@ -32,24 +34,31 @@ if TYPE_CHECKING:
 
     from meshd.acts import OperatorActs
     from meshd.core.model import Observation
+    from meshd.core.settling import Settling
     from meshd.course import SweepCourses
     from meshd.inbox import Batch
     from meshd.shared import Shared
 
 Result = TypeVar("Result")
 
-# What a sweep asks for carries one of these; its costs wait for the end of the sweep.
-SWEEP_SOURCES = frozenset({Source.SWEEP, Source.START, Source.TIMER})
+
+# How often a sync asks whether everything older is decided, in seconds.
+SYNC_POLL = 0.02
 
 
 class Reconciler:
-    """Actor: the only way from hints to the registry."""
+    """Actor: the only way from hints to the registry.
+
+    Attributes:
+        settling: what did not parse when an event told of it.
+    """
 
     def __init__(
         self,
         shared: Shared,
         courses: SweepCourses,
         acts: OperatorActs,
+        settling: Settling,
         *,
         sweep_wanted: Callable[[], object],
     ) -> None:
@@ -57,6 +66,7 @@ class Reconciler:
         self._courses = courses
         self._acts = acts
         self._sweep_wanted = sweep_wanted
+        self.settling = settling
 
     def stop(self) -> None:
         """Take nothing more in; `run` returns when what is there is done."""
@@ -97,7 +107,9 @@ class Reconciler:
             circumstances = view.circumstances(
                 incumbents=registry.inherited_incumbents(), sweep=self._courses.context()
             )
-            looks = self._shared.looking.look(paths, view)
+            looks = self._unsettled_aside(self._shared.looking.look(paths, view))
+            if not looks:
+                return
             closed = self._shared.looking.close(registry, looks, view, circumstances, looked_before)
         self._shared.looking.pending.settle(closed.verdicts.keys() - closed.costly)
         self._put_off([one for one in closed.observations if one.path in closed.costly])
@@ -112,10 +124,23 @@ class Reconciler:
             again = {one.path: one.source for one in rest}
             again |= dict.fromkeys(committed.reopened - again.keys(), Source.API)
             self._put_back(again.items())
-        elif self._courses.current is None:
-            self._shared.committer.tell(committed.changes)
         else:
-            self._courses.current.note(committed)
+            self._courses.note(committed.changes)
+
+    def _unsettled_aside(self, looks: list[Observation]) -> list[Observation]:
+        """Ask again, later, about what an event told of and what does not parse yet."""
+        now = self._shared.clock.monotonic()
+        again = []
+        for one in looks:
+            if one.source is not Source.WATCH or one.outcome is not Outcome.INVALID:
+                self.settling.forget(one.path)
+            elif self.settling.waits(one.path, now):
+                again.append(one)
+        if not again or not self._put_back(
+            ((one.path, one.source) for one in again), settled=False
+        ):
+            return looks
+        return [one for one in looks if one not in again]
 
     def _put_off(self, costs: Sequence[Observation]) -> None:
         """Keep costs for a second look: a sweep's for its end, others for the settle time."""
@@ -128,15 +153,17 @@ class Reconciler:
         if not of_sweep:
             self._post(SecondLook(tuple(one.path for one in costs)), due)
 
-    def _put_back(self, paths: Iterable[tuple[str, Source]]) -> None:
+    def _put_back(self, paths: Iterable[tuple[str, Source]], *, settled: bool = True) -> bool:
+        """Put hints back into the inbox; return whether it still takes any."""
         owner = self._shared.roots.view.scope.owner
         hints = [Hint(path, source) for path, source in paths]
         try:
-            self._shared.inbox.put(hints, root_of=lambda path: owner(path) or path)
+            self._shared.inbox.put(hints, root_of=lambda path: owner(path) or path, settled=settled)
         except StoppingError:
-            self._shared.log.info(
-                "hints_left", hints=len(hints), why="the next start's sweep has them"
-            )
+            why = "the next start's sweep has them"
+            self._shared.log.info("hints_left", hints=len(hints), why=why)
+            return False
+        return True
 
     def _post(self, control: object, due: float) -> None:
         try:
@@ -155,6 +182,8 @@ class Reconciler:
                 self._answer(control.future, lambda: self._courses.begin(control))
             case SweepEnded():
                 self._end_of_walk(control, draining=draining)
+            case Sync():
+                self._sync(control, draining=draining)
             case SweepAbandoned():
                 self._courses.abandon()
             case SweepSettled():
@@ -190,6 +219,15 @@ class Reconciler:
             self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
                 "commit_failed", why=error.message, what_to_do=error.hint
             )
+
+    def _sync(self, sync: Sync, *, draining: bool) -> None:
+        """Resolve a sync once nothing waits that may be older than it."""
+        now = self._shared.clock.monotonic()
+        waits = len(self._shared.inbox) > 0 or bool(self._shared.looking.pending)
+        if waits and now < sync.deadline and not draining:
+            self._post(sync, now + SYNC_POLL)
+        else:
+            sync.future.set_result(None)
 
     def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
         if self._shared.looking.pending and not draining:

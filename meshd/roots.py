@@ -70,6 +70,9 @@ class Roots:
         scan: the `[scan]` section.
         denied: paths the operator denied.
         make_looker: builds the looker of a root; told whether it must be isolated.
+
+    Attributes:
+        changed: called after roots or scope have changed, by the thread that changed them.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Roots:
     ) -> None:
         self._lock = Lock()
         self._make_looker = make_looker
+        self.changed: Callable[[], None] = lambda: None
         self._isolated: frozenset[str] = frozenset()
         self.view = RootsView(Scope(roots=()), {}, {}, {})
         self.configure(scan)
@@ -109,12 +113,14 @@ class Roots:
         for root, looker in old.lookers.items():
             if lookers.get(root) is not looker:
                 looker.close()
+        self.changed()
 
     def deny(self, paths: Iterable[str]) -> None:
         """Take a new set of denied paths."""
         with self._lock:
             view = self.view
             self.view = replace(view, scope=replace(view.scope, denied=frozenset(paths)))
+        self.changed()
 
     def learn(self, states: Mapping[str, RootState]) -> None:
         """Take new states of some roots."""

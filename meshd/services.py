@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from meshd.commands import AcceptRoot, Allow, Deny, Forget, SweepResult
+from meshd.commands import AcceptRoot, Allow, Deny, Forget, SweepResult, Sync
 from meshd.core.model import Source
+from meshd.errors import MeshdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Mapping
 
+    from meshd.assembly import Parts
     from meshd.core.model import Agent
-    from meshd.shared import Shared
-    from meshd.sweeper import Sweeper
+    from meshd.watcher import Coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class SyncResult:
 
     Attributes:
         held: agents whose disappearance the mass guard holds.
-        roots: by root, how it was brought up to date: `sweep`, or `sick` when it was not.
+        roots: by root, how it was brought up to date: `events`, `sweep`, or `sick` when it
+            was not.
     """
 
     seq: int
@@ -89,13 +91,16 @@ class Self(Protocol):
 class Services:
     """The daemon, as a surface sees it."""
 
-    def __init__(self, daemon: Self, shared: Shared, sweeper: Sweeper) -> None:
+    def __init__(self, daemon: Self, parts: Parts) -> None:
+        shared = parts.shared
         self.store = shared.store
         self.roots = shared.roots
         self.clock = shared.clock
         self._inbox = shared.inbox
         self._daemon = daemon
-        self._sweeper = sweeper
+        self._parts = parts
+        self._sweeper = parts.sweeper
+        self._watcher = parts.watcher
 
     def state(self) -> DaemonState:
         """Return what the daemon knows of itself now."""
@@ -110,17 +115,62 @@ class Services:
         return self._sweeper.request(Source.SWEEP, full=full, confirm=confirm)
 
     def sync(self) -> Future[SyncResult]:
-        """Bring the registry up to date with the disk as it is now."""
-        return _then(self._sweeper.request(Source.SWEEP, sync=True), self._synced)
+        """Bring the registry up to date with the disk as it is now.
 
-    def _synced(self, result: SweepResult) -> SyncResult:
+        By events, where all that could be seen is watched; else by a sweep.
+        """
+        result: Future[SyncResult] = Future()
+        if self._is_watched():
+            assert self._watcher is not None, "bug: watched by nobody"
+            self._watcher.cookie().add_done_callback(lambda cookie: self._heard(cookie, result))
+        else:
+            self._sync_by_sweep(result)
+        return result
+
+    def _is_watched(self) -> bool:
+        """Whether events tell of everything that changes below every root that is not sick."""
+        if self._watcher is None or not self.state().ready:
+            return False
+        coverage, states = self._watcher.coverage(), self.roots.view.states
+        return all(
+            coverage[root].is_full
+            for root in self.roots.view.lookers
+            if root in coverage and (root not in states or states[root].healthy)
+        )
+
+    def _heard(self, cookie: Future[None], result: Future[SyncResult]) -> None:
+        """Go on when every event before the sync is a hint in the inbox."""
+        if cookie.cancelled() or cookie.exception() is not None:
+            self._sync_by_sweep(result)
+            return
+        now = self.clock.monotonic()
+        sync = Sync(now + self._parts.longest_wait)
+        sync.future.add_done_callback(lambda done: _settle(result, done, self._synced_by_events))
+        _settle_if_refused(result, lambda: self._inbox.post(sync))
+
+    def _sync_by_sweep(self, result: Future[SyncResult]) -> None:
+        swept = self._sweeper.request(Source.SWEEP, sync=True)
+        swept.add_done_callback(
+            lambda done: _settle(result, done, lambda: self._synced_by_sweep(done.result()))
+        )
+
+    def _synced_by_sweep(self, result: SweepResult) -> SyncResult:
+        return self._synced("sweep", result.held, result.sick_roots)
+
+    def _synced_by_events(self) -> SyncResult:
+        states = self.roots.view.states
+        sick = [root for root, state in states.items() if not state.healthy]
+        return self._synced("events", len(self._parts.courses.holds.ids), sick)
+
+    def _synced(self, by: str, held: int, sick: Container[str]) -> SyncResult:
         with self.store.reading() as registry:
             seq = registry.newest_seq()
-        by = {
-            root: "sick" if root in result.sick_roots else "sweep"
-            for root in self.roots.view.lookers
-        }
-        return SyncResult(seq, result.held, by)
+        roots = {root: "sick" if root in sick else by for root in self.roots.view.lookers}
+        return SyncResult(seq, held, roots)
+
+    def coverage(self) -> Mapping[str, Coverage]:
+        """Return, by root, how much is watched."""
+        return {} if self._watcher is None else self._watcher.coverage()
 
     def deny(self, path: str, reason: str | None, denier: str) -> Future[tuple[str, ...]]:
         """Leave a path alone; resolves to the ids that left."""
@@ -147,17 +197,20 @@ class Services:
         return act.future
 
 
-def _then(
-    first: Future[SweepResult], convert: Callable[[SweepResult], SyncResult]
-) -> Future[SyncResult]:
-    """Return a future of the converted result."""
-    second: Future[SyncResult] = Future()
+def _settle(
+    result: Future[SyncResult], done: Future[Any], convert: Callable[[], SyncResult]
+) -> None:
+    """Resolve `result` by what is done, or with its error."""
+    try:
+        done.result()
+        result.set_result(convert())
+    except BaseException as error:  # noqa: BLE001 - boundary: raised again by the future
+        result.set_exception(error)
 
-    def resolve(done: Future[SweepResult]) -> None:
-        try:
-            second.set_result(convert(done.result()))
-        except BaseException as error:  # noqa: BLE001 - boundary: raised again by the future
-            second.set_exception(error)
 
-    first.add_done_callback(resolve)
-    return second
+def _settle_if_refused(result: Future[SyncResult], act: Callable[[], None]) -> None:
+    """Resolve `result` with the error of an act that is refused."""
+    try:
+        act()
+    except MeshdError as error:
+        result.set_exception(error)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from meshd.assembly import assemble
-from meshd.config.settings import ScanSettings, Settings, SweepSettings
+from meshd.config.settings import ScanSettings, Settings, SweepSettings, WatchSettings
 from meshd.core.model import Hint, Source
 from meshd.opening import open_store
 
@@ -106,6 +106,7 @@ class World:
         self.settings = Settings(
             scan=ScanSettings(roots=tuple(str(root) for root in roots), **scan),
             sweep=SweepSettings(interval=f"{interval}s", full_every=full_every, grace=f"{grace}s"),
+            watch=WatchSettings(backend="none"),
         )
         self._writer = threading.Thread(target=self.store.writer.run, name="meshd-writer")
         self._writer.start()

@@ -7,7 +7,7 @@ daemon knows is null without one, and `ready` is false.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from meshd import __version__
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meshd.services import DaemonState
     from meshd.store.changelog import Entry
     from meshd.store.registry import Registry
+    from meshd.watcher.coverage import Coverage
 
 Document = dict[str, Any]
 
@@ -43,11 +44,13 @@ class Running:
         pid: of its process.
         state: what it knows of itself.
         roots: by path, the configured roots; None is one not checked yet in this run.
+        coverage: by path, how the roots are watched.
     """
 
     pid: int
     state: DaemonState
     roots: Mapping[str, RootState | None]
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +167,26 @@ def _roots(registry: Registry, running: Running | None) -> list[Document]:
         {
             "path": path,
             **_root_state(path, states),
-            "watch": "none",
-            "watchedDirectories": 0,
-            "wantedDirectories": 0,
+            **_watching(path, running),
             "agents": counts.get(path, 0),
             "lastSweep": _last_sweep_of(states.get(path), running),
         }
         for path in sorted({*states, *counts})
     ]
+
+
+def _watching(path: str, running: Running | None) -> Document:
+    """Return how a root is watched; without a daemon it is not."""
+    coverage = None if running is None else running.coverage.get(path)
+    return {
+        "watch": "none" if coverage is None else coverage.by,
+        "watchedDirectories": 0 if coverage is None else coverage.watched,
+        "wantedDirectories": 0 if coverage is None else coverage.wanted,
+        "watchShortage": None if coverage is None else coverage.shortage,
+        "events": 0 if coverage is None else coverage.events,
+        "overflows": 0 if coverage is None else coverage.overflows,
+        "lastOverflow": None if coverage is None else coverage.last_overflow,
+    }
 
 
 def _root_state(path: str, states: Mapping[str, RootState | None]) -> Document:

@@ -29,7 +29,7 @@ def running(services: Services) -> Running:
     """Return what only the running daemon can say."""
     view = services.roots.view
     roots = {root: view.states.get(root) for root in view.lookers}
-    return Running(os.getpid(), services.state(), roots)
+    return Running(os.getpid(), services.state(), roots, services.coverage())
 
 
 def _agent(services: Services, agent_id: str) -> Agent:

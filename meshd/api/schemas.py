@@ -224,6 +224,10 @@ class RootEntry(Shape):
     watch: str
     watched_directories: int
     wanted_directories: int
+    watch_shortage: str | None = Field(description="Why directories are not watched.")
+    events: int = Field(description="Events that said something, since the daemon started.")
+    overflows: int = Field(description="How often events were lost and a sweep made it good.")
+    last_overflow: str | None
     agents: int
     last_sweep: str | None = Field(description="When the newest sweep began, if it covered it.")
 

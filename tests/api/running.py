@@ -47,7 +47,7 @@ class Daemon:
         )
         log = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
         self.parts = assemble(settings, self.store, clock, log)
-        self.services = Services(self, self.parts.shared, self.parts.sweeper)
+        self.services = Services(self, self.parts)
         self.listening = bind_socket(self.path, 0o600)
         self.server = Server(self.services, self.listening, self.path)
         self.threads: list[tuple[threading.Thread, Callable[[], None]]] = []

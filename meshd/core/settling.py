@@ -1,0 +1,38 @@
+"""Torn content settles before it counts.
+
+Owns which files did not parse when an event told of them, and since when. An editor that
+truncates and writes is seen in between; so what does not parse is looked at again once the
+file was quiet for the settle time, or after the longest wait whatever happens. Pure; the
+reconciler says what time it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Settling:
+    """The paths that settle.
+
+    Attributes:
+        quiet: seconds without an event after which what lies there counts.
+        longest: seconds after which it counts whatever happens.
+    """
+
+    quiet: float
+    longest: float
+    _since: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def waits(self, path: str, now: float) -> bool:
+        """Whether a file that did not parse is to be looked at once more before it counts."""
+        first, last = self._since.get(path, (now, now))
+        if path in self._since and (now - last >= self.quiet or now - first >= self.longest):
+            del self._since[path]
+            return False
+        self._since[path] = (first, now)
+        return True
+
+    def forget(self, path: str) -> None:
+        """The file parses, or is gone."""
+        self._since.pop(path, None)
