@@ -66,6 +66,16 @@ class Parts:
         self.sweeper.keep(Cadence(settings.sweep.interval, settings.sweep.full_every))
 
 
+def is_watched(roots: Roots, watcher: Watcher) -> bool:
+    """Whether events tell of everything that changes below every root that is not sick."""
+    coverage, view = watcher.coverage(), roots.view
+    return all(
+        root in coverage and coverage[root].is_full
+        for root in view.lookers
+        if root not in view.states or view.states[root].healthy
+    )
+
+
 def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger) -> Parts:
     """Build the parts over an open store."""
     with store.reading() as registry:
@@ -111,4 +121,5 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
     if watch.backend != "none":
         watcher = Watcher(shared, store.path.parent)
         roots.changed = watcher.configure
+        sweeper.is_blind = lambda: not is_watched(roots, watcher)
     return Parts(shared, courses, reconciler, sweeper, watcher)

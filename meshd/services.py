@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from meshd.assembly import is_watched
 from meshd.commands import AcceptRoot, Allow, Deny, Forget, SweepResult, Sync
 from meshd.core.model import Source
 from meshd.errors import MeshdError
@@ -131,12 +132,7 @@ class Services:
         """Whether events tell of everything that changes below every root that is not sick."""
         if self._watcher is None or not self.state().ready:
             return False
-        coverage, states = self._watcher.coverage(), self.roots.view.states
-        return all(
-            coverage[root].is_full
-            for root in self.roots.view.lookers
-            if root in coverage and (root not in states or states[root].healthy)
-        )
+        return is_watched(self.roots, self._watcher)
 
     def _heard(self, cookie: Future[None], result: Future[SyncResult]) -> None:
         """Go on when every event before the sync is a hint in the inbox."""

@@ -13,7 +13,7 @@ import math
 import queue
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from meshd.clock import timestamp
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from meshd.shared import Shared
 
 Result = TypeVar("Result")
+
+# Seconds between sweeps while a root that should be watched is not, or not wholly.
+BLIND_INTERVAL = 60.0
 
 # How often a wait for the reconciler looks whether the daemon is stopping, in seconds.
 STOP_POLL = 0.2
@@ -66,11 +69,16 @@ class Sweeper:
 
     Args:
         jitter: returns a number in [0, 1) that moves a sweep a little forward in time.
+
+    Attributes:
+        cadence: when sweeps are due.
+        is_blind: asked whether a root that should be watched is not watched wholly.
     """
 
     def __init__(self, shared: Shared, cadence: Cadence, jitter: Callable[[], float]) -> None:
         self._shared = shared
         self._jitter = jitter
+        self.is_blind: Callable[[], bool] = lambda: False
         self._requests: queue.SimpleQueue[SweepRequest | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._count = 0
@@ -110,7 +118,9 @@ class Sweeper:
         jitter = self._jitter()
         try:
             while not self._stopping.is_set():
-                due = self.cadence.next_due(self._last_end, jitter=jitter, failures=self._failures)
+                due = self._cadence_now().next_due(
+                    self._last_end, jitter=jitter, failures=self._failures
+                )
                 requests = self._wait_for_requests(due)
                 if self._stopping.is_set():
                     self._refuse(requests)
@@ -119,6 +129,12 @@ class Sweeper:
                     jitter = self._jitter()
         finally:
             self._refuse_the_rest()
+
+    def _cadence_now(self) -> Cadence:
+        """Return the cadence to keep: a shorter one while events cannot tell of everything."""
+        if not self.is_blind():
+            return self.cadence
+        return replace(self.cadence, interval=min(self.cadence.interval, BLIND_INTERVAL))
 
     def _wait_for_requests(self, due: float) -> list[SweepRequest]:
         """Return what was asked, waiting for it until the next sweep is due."""

@@ -95,7 +95,7 @@ MUTATIONS: Final = (
         "meshd/core/closing.py",
         "            paths += claimed.get(agent_id, ())\n",
         "            pass\n",
-        MACHINE,
+        "tests/core/test_closing.py",
     ),
     Mutation(
         "R5: rows are judged one by one, so that a path has two owners",
