@@ -6,6 +6,7 @@ Whatever it meets, the daemon runs on and answers, or ends by itself with all it
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -94,7 +95,7 @@ def test_a_shorter_interval_counts_from_the_reload_on(home: Path, root: Path) ->
     save(root / "one", "one")
     with Daemon(home, config=scanning(root, "[sweep]", 'interval = "1h"')) as daemon:
         first = daemon.status()["lastSweep"]["startedAt"]
-        daemon.configure(scanning(root, "[sweep]", 'interval = "1s"'))
+        daemon.configure(scanning(root, "[sweep]", 'interval = "200ms"'))
         assert "sweep.interval" in reload(daemon)["changed"]
         daemon.wait_until(
             lambda: daemon.status()["lastSweep"]["startedAt"] != first, "second sweep", seconds=20
@@ -108,6 +109,7 @@ def test_a_daemon_whose_writer_dies_ends_by_itself(home: Path, root: Path, tmp_p
     with Daemon(home, root, through=breaking(trip, DYING_WRITER)) as daemon:
         daemon.may_fail = True
         trip.touch()
+        daemon.process.send_signal(signal.SIGHUP)  # the main thread turns to the writer at once
         assert daemon.ended() == 1
         assert [one["actor"] for one in daemon.logged("actor_ended")] == ["meshd-writer"]
         assert daemon.logged()[-1]["event"] == "stopped"
@@ -124,6 +126,7 @@ def test_a_main_thread_that_cannot_read_says_so_and_runs_on(
         save(root / "two", "two")
         with daemon.client() as client:
             client.sweep()
+        reload(daemon)  # so that the main thread looks at once
         daemon.wait_until(lambda: bool(daemon.logged("degraded")), "degraded")
         trip.unlink()
         assert reload(daemon)["needsRestart"] == []
