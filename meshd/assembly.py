@@ -56,6 +56,18 @@ class Parts:
         """Seconds after which a hint is decided whatever happens: settled, and looked at twice."""
         return self.reconciler.settling.longest + 2 * self.courses.settle
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether events tell of everything that changes below every root that is not sick."""
+        if self.watcher is None:
+            return False
+        coverage, view = self.watcher.coverage(), self.shared.roots.view
+        return all(
+            root in coverage and coverage[root].is_full
+            for root in view.lookers
+            if root not in view.states or view.states[root].healthy
+        )
+
     def configure(self, settings: Settings) -> None:
         """Take a new configuration; a walk of roots that changed starts over. No row is dropped."""
         self.shared.roots.configure(settings.scan)
@@ -64,16 +76,6 @@ class Parts:
         self.courses.settle = settings.watch.settle
         self.reconciler.settling = Settling(settings.watch.settle, settings.watch.settle_max)
         self.sweeper.keep(Cadence(settings.sweep.interval, settings.sweep.full_every))
-
-
-def is_watched(roots: Roots, watcher: Watcher) -> bool:
-    """Whether events tell of everything that changes below every root that is not sick."""
-    coverage, view = watcher.coverage(), roots.view
-    return all(
-        root in coverage and coverage[root].is_full
-        for root in view.lookers
-        if root not in view.states or view.states[root].healthy
-    )
 
 
 def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger) -> Parts:
@@ -119,7 +121,11 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
     )
     watcher = None
     if watch.backend != "none":
+        if watch.backend == "fanotify":
+            log.warning("backend_unavailable", backend="fanotify", using="inotify")
         watcher = Watcher(shared, store.path.parent)
         roots.changed = watcher.configure
-        sweeper.is_blind = lambda: not is_watched(roots, watcher)
-    return Parts(shared, courses, reconciler, sweeper, watcher)
+    parts = Parts(shared, courses, reconciler, sweeper, watcher)
+    if watcher is not None:
+        sweeper.is_blind = lambda: not parts.is_watched
+    return parts

@@ -49,6 +49,7 @@ class Course:
         number: rows registered now are born in this sweep.
         changes: what was committed so far, with log numbers.
         failure: why something of it could not be committed, None while all was.
+        walked: monotonic seconds when every hint of the sweep had been taken in.
         rounds: how often the end was put off because a loss was seen for the first time.
     """
 
@@ -56,6 +57,7 @@ class Course:
     source: Source
     changes: list[tuple[int, Change]] = field(default_factory=list)
     rounds: int = 0
+    walked: float = 0.0
     failure: StoreError | None = None
 
 

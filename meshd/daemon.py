@@ -47,6 +47,9 @@ TICK: Final = 1.0
 """Seconds between looks at the configuration files, the database file and the watchdog."""
 
 PRUNE_EVERY: Final = 3600.0
+CANARY_DEADLINE: Final = 15.0
+"""Seconds within which the watcher must have heard its own canary; it beats every 2 s."""
+
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets others run: the API breathes during a sweep."""
 
@@ -222,8 +225,7 @@ class Daemon:
             Actor("meshd-reconcile", reconciler.run, reconciler.stop),
             Actor("meshd-sweep", sweeper.run, sweeper.stop),
         )
-        watcher = self._parts.watcher
-        if watcher is not None:
+        if (watcher := self._parts.watcher) is not None:
             # The watch begins before the first sweep, whose walk places the watches.
             watcher.open()
             actors = (*actors[:-1], Actor("meshd-watch", watcher.run, watcher.stop), actors[-1])
@@ -296,8 +298,11 @@ class Daemon:
             # The watchdog is not fed: a writer that hangs is for the service manager to end.
             self._note_trouble("the writer does not answer")
         else:
-            self._note_trouble(self._parts.courses.trouble)
-            self._notifier.watchdog()
+            watcher = self._parts.watcher
+            deaf = watcher is not None and not watcher.alive(CANARY_DEADLINE)
+            self._note_trouble("the watcher does not hear" if deaf else self._parts.courses.trouble)
+            if not deaf:
+                self._notifier.watchdog()
         if writer.suspect is None:
             return True
         self._log.error("database_lost", path=str(self._store.path), why=writer.suspect)

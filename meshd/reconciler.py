@@ -230,6 +230,8 @@ class Reconciler:
             sync.future.set_result(None)
 
     def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
+        if self._courses.current is not None:
+            self._courses.current.walked = self._shared.clock.monotonic()
         if self._shared.looking.pending and not draining:
             self._settle_sweep(ended)
         else:
@@ -240,6 +242,9 @@ class Reconciler:
             # The settle time was cut short: nothing may be taken away on one look.
             self._courses.abandon()
             ended.future.set_exception(StoppingError("the sweep was abandoned"))
+            return
+        if self._settles_still():
+            self._settle_sweep(ended)
             return
         try:
             result = self._courses.end(ended)
@@ -253,6 +258,12 @@ class Reconciler:
         else:
             self._tell(result)
             ended.future.set_result(result)
+
+    def _settles_still(self) -> bool:
+        """Whether the sweep has met a file that may only be half written."""
+        course = self._courses.current
+        now = self._shared.clock.monotonic()
+        return course is not None and self.settling.since_before(course.walked, now)
 
     def _settle_sweep(self, ended: SweepEnded) -> None:
         """Come back to the end of a sweep after the settle time."""

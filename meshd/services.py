@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from meshd.assembly import is_watched
 from meshd.commands import AcceptRoot, Allow, Deny, Forget, SweepResult, Sync
 from meshd.core.model import Source
 from meshd.errors import MeshdError
@@ -130,9 +129,7 @@ class Services:
 
     def _is_watched(self) -> bool:
         """Whether events tell of everything that changes below every root that is not sick."""
-        if self._watcher is None or not self.state().ready:
-            return False
-        return is_watched(self.roots, self._watcher)
+        return self.state().ready and self._parts.is_watched
 
     def _heard(self, cookie: Future[None], result: Future[SyncResult]) -> None:
         """Go on when every event before the sync is a hint in the inbox."""

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from meshd import __version__, answers
 from meshd.core.health import HealthStatus
 from meshd.core.model import ClaimOutcome
+from meshd.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from meshd.commands import SweepResult
     from meshd.services import DaemonState, Services
+    from meshd.watcher import Coverage
 
 
 class MeshCollector(Collector):
@@ -52,6 +54,7 @@ class MeshCollector(Collector):
         yield commits
         yield _gauge("meshd_change_log_seq", "Number of the newest entry.", seq)
         yield from _of_state(services.state())
+        yield from _of_watching(services.coverage())
         yield _labelled("meshd_build_info", "The version running.", "version", {__version__: 1})
 
 
@@ -68,8 +71,21 @@ def _of_sweep(sweep: SweepResult) -> Iterator[Metric]:
     began = datetime.fromisoformat(sweep.started_at).timestamp()
     yield _gauge("meshd_last_sweep_seconds", "Walk's start to last commit.", sweep.seconds)
     yield _gauge("meshd_last_sweep_timestamp_seconds", "When it began.", began)
-    yield _gauge("meshd_last_sweep_drift", "Changes that events had missed.", sweep.drift)
     yield _gauge("meshd_last_sweep_held", "Disappearances held back.", sweep.held)
+    yield _gauge("meshd_sweep_drift", "Changes the last sweep found, not events.", sweep.drift)
+
+
+def _of_watching(coverage: Mapping[str, Coverage]) -> Iterator[Metric]:
+    # A path may hold bytes that are not UTF-8, which the text format has no form for.
+    roots = {escape(root): coverage[root] for root in sorted(coverage)}
+    watched = {root: one.watched for root, one in roots.items()}
+    wanted = {root: one.wanted for root, one in roots.items()}
+    events = {root: one.events for root, one in roots.items()}
+    overflows = {root: one.overflows for root, one in roots.items()}
+    yield _labelled("meshd_watched_directories", "Watches that are placed.", "root", watched)
+    yield _labelled("meshd_wanted_directories", "Watches that would see all.", "root", wanted)
+    yield _counted("meshd_watch_events", "Events that said something.", "root", events)
+    yield _counted("meshd_watch_overflows", "How often events were lost.", "root", overflows)
 
 
 def _root_states(services: Services) -> Mapping[str, int]:
@@ -87,6 +103,13 @@ def _gauge(name: str, help_text: str, value: float) -> Metric:
 
 def _labelled(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:
     family = GaugeMetricFamily(name, help_text, labels=[label])
+    for word, value in values.items():
+        family.add_metric([word], value)
+    return family
+
+
+def _counted(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, help_text, labels=[label])
     for word, value in values.items():
         family.add_metric([word], value)
     return family

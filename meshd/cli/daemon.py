@@ -13,9 +13,9 @@ from meshd.cli.output import (
     print_json,
     print_line,
     print_note,
-    print_table,
     print_text,
 )
+from meshd.cli.roots import print_roots
 from meshd.cli.session import current_session
 
 if TYPE_CHECKING:
@@ -36,13 +36,7 @@ def status() -> None:
     print_fields(_fields(document))
     if document["roots"]:
         print_line("")
-        print_table(
-            ("ROOT", "STATE", "AGENTS", "REASON"),
-            (
-                (root["path"], root["state"], root["agents"], root["reason"])
-                for root in document["roots"]
-            ),
-        )
+        print_roots(document["roots"])
 
 
 def _fields(document: Document) -> Iterator[tuple[str, object]]:

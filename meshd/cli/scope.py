@@ -6,6 +6,7 @@ import click
 
 from meshd.cli.group import Command, Group
 from meshd.cli.output import print_json, print_line, print_note, print_table
+from meshd.cli.roots import print_roots
 from meshd.cli.session import current_session, resolved
 
 
@@ -25,13 +26,7 @@ def list_roots() -> None:
     elif not document["roots"]:
         print_note("no roots")
     else:
-        print_table(
-            ("ROOT", "STATE", "AGENTS", "WATCH", "REASON"),
-            (
-                (root["path"], root["state"], root["agents"], root["watch"], root["reason"])
-                for root in document["roots"]
-            ),
-        )
+        print_roots(document["roots"])
 
 
 @roots.command

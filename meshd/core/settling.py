@@ -33,6 +33,13 @@ class Settling:
         self._since[path] = (first, now)
         return True
 
+    def since_before(self, moment: float, now: float) -> bool:
+        """Whether something still settles that did not parse before a moment already."""
+        return any(
+            first <= moment and now - first <= self.longest + self.quiet
+            for first, _ in self._since.values()
+        )
+
     def forget(self, path: str) -> None:
         """The file parses, or is gone."""
         self._since.pop(path, None)

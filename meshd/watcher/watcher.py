@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from watchdog.observers.api import ObservedWatch
 
+    from meshd.roots import RootsView
     from meshd.shared import Shared
 
 __all__ = ["NotWatchingError", "Watcher"]
@@ -44,6 +45,7 @@ class Watcher:
         self._shared = shared
         self._canary = Canary(state_directory / "canary")
         self._inotify: Inotify | None = None
+        self._configuring = threading.Lock()
         self._shortage: str | None = None
         self._retry_at = -float("inf")
         self._retry_seconds = 0.0
@@ -97,7 +99,11 @@ class Watcher:
 
     def configure(self) -> None:
         """Take the roots and the scope as they are now: after a reload, a denial, an approval."""
-        view = self._shared.roots.view
+        # A reload and a denial come from different threads.
+        with self._configuring:
+            self._take(self._shared.roots.view)
+
+    def _take(self, view: RootsView) -> None:
         local = {
             root: looker for root, looker in view.lookers.items() if isinstance(looker, LocalLooker)
         }

@@ -116,6 +116,10 @@ def test_status_tells_of_this_process_and_its_roots(daemon: Daemon) -> None:
         "watch": "none",
         "watchedDirectories": 0,
         "wantedDirectories": 0,
+        "watchShortage": None,
+        "events": 0,
+        "overflows": 0,
+        "lastOverflow": None,
         "agents": 1,
         "lastSweep": status["lastSweep"]["startedAt"],
     }

@@ -171,7 +171,8 @@ def assert_silent(daemon: Daemon) -> None:
     assert all(answers)
     assert [answer for answer in answers if CANARY in answer] == []
     assert CANARY not in daemon.log
-    kept = [file for file in daemon.state.iterdir() if CANARY.encode() in file.read_bytes()]
+    files = [file for file in daemon.state.rglob("*") if file.is_file()]
+    kept = [file for file in files if CANARY.encode() in file.read_bytes()]
     assert kept == []
 
 
