@@ -1,0 +1,118 @@
+"""A daemon that nothing but events tells of changes, and a tree for it to watch.
+
+Owns how a step of a day is done and judged where no sweep helps. Promises: what is not named
+has not changed, what has changed is told by the watch, and it is told promptly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.system.difference import changed
+from tests.system.trees import commit_project, save
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.system.daemon import Daemon, Document
+    from tests.system.trees import Project
+
+NO_SWEEP: Final = '[sweep]\ninterval = "24h"\n'
+VISIBLE: Final = 5.0
+"""Seconds until what was done is given up as unseen."""
+PROMPT: Final = 3.0
+"""Seconds from an act to its commit: one is promised, and other programs slow this machine."""
+
+Difference = dict[str, dict[str, Any] | None]
+
+
+@dataclass
+class Live:
+    """A tree and the daemon that watches it.
+
+    Attributes:
+        unused: projects no step has touched yet, none of which holds another.
+    """
+
+    root: Path
+    daemon: Daemon
+    unused: list[Project]
+
+    def take(self) -> Project:
+        """Return a project for one step to use up."""
+        return self.unused.pop()
+
+    def after(
+        self, act: Callable[[], object], expected: Mapping[str, Mapping[str, object]]
+    ) -> list[str]:
+        """Do something, and wait until the list of agents shows it and nothing else.
+
+        Returns:
+            The kinds of change the log tells of it, oldest first.
+        """
+        before, seq = self.daemon.agents(), self.daemon.status()["seq"]
+        began = time.time()
+        act()
+        ended = time.time()
+        shown: Difference = {}
+
+        def shows() -> bool:
+            shown.clear()
+            shown.update(changed(before, self.daemon.agents()))
+            return shown == expected
+
+        try:
+            self.daemon.wait_until(shows, "change in the list", VISIBLE)
+        finally:
+            assert shown == expected
+        entries = self.entries(seq)
+        assert entries
+        for entry in entries:
+            at = datetime.fromisoformat(entry["at"]).timestamp()
+            # The log's times are cut to milliseconds.
+            assert began - 0.001 <= at <= ended + PROMPT, entry
+            assert entry["source"] == "watch", entry
+        return [entry["kind"] for entry in entries]
+
+    def entries(self, since: int) -> list[Document]:
+        """Return the change log after `since`."""
+        with self.daemon.client() as client:
+            events: list[Document] = client.events(since)["events"]
+        return events
+
+    def new(self, path: Path, agent_id: str) -> Project:
+        """Create a project, and wait until it is listed."""
+        project = save(path, agent_id)
+        self.daemon.wait_until(lambda: agent_id in self.daemon.agents(), "new agent", VISIBLE)
+        return project
+
+    def new_checkout(self, path: Path, agent_id: str) -> Project:
+        """Create a checkout, and wait until it is listed."""
+        project = commit_project(path, agent_id)
+        self.daemon.wait_until(lambda: agent_id in self.daemon.agents(), "new agent", VISIBLE)
+        return project
+
+
+def configured(*roots: Path) -> str:
+    """Return a configuration with these roots and no sweep but the first."""
+    return f"[scan]\nroots = {json.dumps([str(root) for root in roots])}\n{NO_SWEEP}"
+
+
+def is_watched(daemon: Daemon, root: Path) -> bool:
+    """Whether events tell of all that happens below a root."""
+    known = {one["path"]: one for one in daemon.status()["roots"]}
+    return str(root) in known and (
+        0 < known[str(root)]["wantedDirectories"] == known[str(root)]["watchedDirectories"]
+    )
+
+
+def seconds_of_work(daemon: Daemon) -> float:
+    """Return the processor time the daemon has taken so far."""
+    fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
