@@ -1,0 +1,91 @@
+"""Twenty thousand saves on ten thousand projects, as fast as a machine can: none is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.system.daemon import Daemon
+from tests.system.live import NO_SWEEP, seconds_of_work
+from tests.system.trees import plant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.system.trees import Project
+
+PROJECTS: Final = 10_000
+ROUNDS: Final = 2
+MEMORY: Final = Path("/dev/shm")
+"""A file system in memory: the burst is to be as fast as can be."""
+
+
+def save_all(projects: Sequence[Project], texts: Sequence[bytes], number: int) -> None:
+    """Save every manifest by a new file and a rename, with a description of its own."""
+    said = f'"description": "saved {number}"'.encode()
+    for project, text in zip(projects, texts, strict=True):
+        path = os.fspath(project.manifest)
+        before, _, rest = text.partition(b'"description": "')
+        content = before + said + rest[rest.index(b'"') + 1 :]
+        descriptor = os.open(f"{path}.draft", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.write(descriptor, content)
+        os.close(descriptor)
+        os.rename(f"{path}.draft", path)  # noqa: PTH104 - a Path for each would double the time
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_burst_of_saves_loses_none_and_needs_no_sweep(
+    home: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    with tempfile.TemporaryDirectory(
+        dir=MEMORY if MEMORY.is_dir() else None, prefix="meshd-test-"
+    ) as directory:
+        root = Path(directory).resolve() / "root"
+        projects = plant(root, PROJECTS)
+        texts = [project.manifest.read_bytes() for project in projects]
+        with Daemon(home, root, config=NO_SWEEP) as daemon:
+            imported = daemon.status()["lastSweep"]
+            assert daemon.root(root)["watchedDirectories"] == daemon.root(root)["wantedDirectories"]
+            began = time.monotonic()
+            for number in range(ROUNDS):
+                save_all(projects, texts, number)
+            saved = time.monotonic() - began
+            answer = daemon.ask("sync")
+            took = time.monotonic() - began
+            agents = daemon.agents()
+            last = f"saved {ROUNDS - 1}"
+            stale = [agent["id"] for agent in agents.values() if agent["description"] != last]
+            assert (len(agents), stale) == (PROJECTS, [])
+            assert {"active"} == {agent["status"] for agent in agents.values()}
+
+            told = daemon.root(root)
+            swept = daemon.status()["lastSweep"]["startedAt"] != imported["startedAt"]
+            # Without a loss of events there is no sweep; with one, there is, and it is told.
+            assert (told["lastOverflow"] is not None) == (told["overflows"] > 0)
+            assert swept == (told["overflows"] > 0), daemon.logged("events_lost")
+            if not swept:
+                assert [one["by"] for one in answer["roots"]] == ["events"]
+            assert daemon.sweep()["drift"] == 0
+
+            before = seconds_of_work(daemon)
+            threading.Event().wait(2.0)  # a measurement over a time, not a wait for something
+            idle = seconds_of_work(daemon) - before
+            assert idle < 0.1
+            figures = {
+                "cold import, s": imported["seconds"],
+                "saves, s": saved,
+                "saves and sync, s": took,
+                "ratio to the cold import": took / imported["seconds"],
+                "overflows": told["overflows"],
+            }
+            for name, value in figures.items():
+                record_testsuite_property(f"burst: {name}", round(value, 3))
+        shutil.rmtree(root)
