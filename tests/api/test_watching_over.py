@@ -8,8 +8,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshd import __version__
+from meshd.watcher import Coverage
 from tests.api.running import LONG, Daemon, error_of
 from tests.harness import delete_manifest, write_bytes
+
+
+def figures_of(daemon: Daemon) -> dict[tuple[str, ...], float]:
+    """Return every figure by its name and the values of its labels."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(daemon.http.get("/metrics").text)
+        for sample in family.samples
+    }
 
 
 def test_health_is_the_writers_answer(daemon: Daemon) -> None:
@@ -48,13 +58,7 @@ def test_metrics_tell_what_the_registry_holds_now(daemon: Daemon) -> None:
     delete_manifest(project)
     daemon.post("/sweep")
 
-    text = daemon.http.get("/metrics").text
-
-    figures = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    figures = figures_of(daemon)
     expected = {
         ("meshd_agents", "stale"): 1.0,
         ("meshd_agents", "unreachable"): 1.0,
@@ -65,9 +69,36 @@ def test_metrics_tell_what_the_registry_holds_now(daemon: Daemon) -> None:
         ("meshd_build_info", __version__): 1.0,
         ("meshd_ready",): 1.0,
         ("meshd_writer_commits_total",): float(daemon.store.writer.commits),
+        ("meshd_sweep_drift",): 1.0,
     }
     assert expected == {key: figures[key] for key in expected}
     assert figures["meshd_last_sweep_seconds",] > 0.0
+
+
+def test_metrics_tell_of_each_root_how_it_is_watched(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root whose name is not UTF-8 must not cost the scraper all the others."""
+    coverage = {
+        "/a": Coverage("inotify", watched=3, wanted=4, events=5, overflows=2),
+        "/\udcff": Coverage("none"),
+    }
+    monkeypatch.setattr(daemon.services, "coverage", lambda: coverage)
+
+    figures = figures_of(daemon)
+
+    expected = {
+        ("meshd_watched_directories", "/a"): 3.0,
+        ("meshd_wanted_directories", "/a"): 4.0,
+        ("meshd_watch_events_total", "/a"): 5.0,
+        ("meshd_watch_overflows_total", "/a"): 2.0,
+        ("meshd_watched_directories", "/\\udcff"): 0.0,
+        ("meshd_wanted_directories", "/\\udcff"): 0.0,
+        ("meshd_watch_events_total", "/\\udcff"): 0.0,
+        ("meshd_watch_overflows_total", "/\\udcff"): 0.0,
+    }
+    shown = {key: value for key, value in figures.items() if key[0].startswith("meshd_wa")}
+    assert expected == shown
 
 
 def test_the_description_names_every_operation_readably(daemon: Daemon) -> None:

@@ -32,6 +32,31 @@ AGENT = {
     "unreachableReason": None,
     "flags": ["invalid:not-json"],
 }
+ROOT = {
+    "path": "/r",
+    "state": "healthy",
+    "reason": None,
+    "agents": 3,
+    "watch": "inotify",
+    "watchedDirectories": 412,
+    "wantedDirectories": 412,
+    "watchShortage": None,
+}
+STATUS = {
+    "pid": 4711,
+    "version": "1",
+    "ready": True,
+    "degraded": None,
+    **dict.fromkeys(
+        ("totalAgents", "activeCount", "inactiveCount", "staleCount", "unreachableCount",
+         "unscannedCount"), 0,
+    ),
+    "claims": {"valid": 0},
+    "seq": 0,
+    "epoch": "e",
+    "lastSweep": None,
+    "config": {"lastReloadOk": True},
+}  # fmt: skip
 SWEPT = {
     "startedAt": "2026-01-01T00:00:00.000Z",
     "seconds": 0.25,
@@ -244,6 +269,47 @@ def test_an_agent_is_shown_by_id_before_path_before_name(
     assert [document["id"] for document in shown] == ["a", "b"]
     ambiguous = meshd("agents", "show", "twice")
     assert (ambiguous.code, "b, c" in ambiguous.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("watching", "shown", "note"),
+    [
+        pytest.param({}, "inotify 412/412", "", id="all of it"),
+        pytest.param({"watch": "none"}, "none", "", id="by sweeps alone"),
+        pytest.param(
+            {"watchedDirectories": 9, "watchShortage": "permission"},
+            "inotify 9/412 (permission)",
+            "",
+            id="what no limit is to blame for",
+        ),
+        pytest.param(
+            {"watchedDirectories": 100, "watchShortage": "watch-limit"},
+            "inotify 100/412 (watch-limit)",
+            "not all is watched: raise fs.inotify.max_user_watches;"
+            " sweeps notice the rest meanwhile\n",
+            id="too few watches",
+        ),
+        pytest.param(
+            {"watch": "none", "watchShortage": "instance-limit"},
+            "none (instance-limit)",
+            "not all is watched: raise fs.inotify.max_user_instances;"
+            " sweeps notice the rest meanwhile\n",
+            id="no instance",
+        ),
+    ],
+)
+def test_roots_and_status_show_how_much_is_watched_and_what_to_raise(
+    meshd: CommandLine, daemon: FakeDaemon, watching: dict[str, object], shown: str, note: str
+) -> None:
+    """Two roots that lack the same are one limit to raise."""
+    root = {**ROOT, **watching}
+    roots = [root, {**root, "path": "/s"}]
+    daemon.answer("GET /api/mesh/roots", {"roots": roots})
+    daemon.answer("GET /api/mesh/status", {**STATUS, "roots": roots})
+    listed, status = meshd("roots", "list"), meshd("status")
+    line = f"/r    healthy  3       {shown}"
+    assert (listed.out.splitlines()[1], listed.err) == (line, note)
+    assert (line in status.out.splitlines(), status.err) == (True, note)
 
 
 def test_events_are_paged_to_where_the_log_ended_when_asked(
