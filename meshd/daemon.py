@@ -9,11 +9,8 @@ is, from the files, without the lock being let go.
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import sys
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import meshd
@@ -21,13 +18,11 @@ from meshd.api.server import Server, bind_socket
 from meshd.assembly import Parts, assemble
 from meshd.banner import Banner
 from meshd.clock import SystemClock, timestamp
-from meshd.config import RESTART_KEYS, differences, socket_path, state_directory, watched_files
-from meshd.core.model import Source
-from meshd.errors import ConfigError, MeshdError, StoreError
+from meshd.config import socket_path, state_directory
+from meshd.errors import MeshdError, StoreError
 from meshd.log import Log
-from meshd.looker.mounts import may_hang
 from meshd.opening import Opened, locked, open_store
-from meshd.roots import scope_of
+from meshd.reloading import Reloader, Surroundings, check_places, keeping
 from meshd.sdnotify import Notifier
 from meshd.services import DaemonState, ReloadOutcome, Services
 from meshd.store import changelog
@@ -36,11 +31,11 @@ from meshd.supervisor import Actor, Exit, Supervisor, signals, strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
-    from meshd.clock import Clock
     from meshd.config import Settings
 
 TICK: Final = 1.0
@@ -77,7 +72,7 @@ def run(
         MeshdError: the daemon could not start; the message says what to do.
     """
     state = state_directory(settings, environ)
-    _check_places(settings, state)
+    check_places(settings, state)
     sys.setswitchinterval(SWITCH_INTERVAL)
     clock = SystemClock()
     log = Log(settings.log.level, settings.log.format, stream=sys.stderr, environ=environ)
@@ -97,38 +92,6 @@ def run(
         log.close()
 
 
-def keeping(new: Settings, running: Settings) -> Settings:
-    """Return new settings with the sections that need a restart as the process runs with them."""
-    return new.model_copy(
-        update={"store": running.store, "api": running.api, "watch": running.watch}
-    )
-
-
-def _check_places(settings: Settings, state: Path) -> None:
-    """Refuse places that would make the daemon watch itself or lose its database.
-
-    Raises:
-        ConfigError: a root is `/`, the state directory is scanned, or it lies on a network
-            file system, where SQLite's locks do not hold (fault 121).
-    """
-    if not sys.platform.startswith("linux"):
-        raise ConfigError("meshd runs on Linux only")
-    scope = replace(scope_of(settings.scan), max_depth=sys.maxsize)
-    if "/" in settings.scan.roots:
-        raise ConfigError("the root / would scan the whole machine", hint="name a directory")
-    resolved = os.path.realpath(state)
-    if scope.judge(resolved).refusal is None:
-        raise ConfigError(
-            f"store.directory: {resolved} lies in the scanned root {scope.owner(resolved)}",
-            hint="set store.directory outside the roots, or below a dot-directory",
-        )
-    if may_hang(resolved):
-        raise ConfigError(
-            f"store.directory: {resolved} is on a network file system",
-            hint="set store.directory to a directory on a local disk",
-        )
-
-
 def _tell_opening(opened: Opened, log: FilteringBoundLogger) -> None:
     if opened.migrated and not opened.created:
         log.info("database_migrated", path=str(opened.store.path), to=opened.migrated[-1])
@@ -142,51 +105,30 @@ def _tell_opening(opened: Opened, log: FilteringBoundLogger) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What outlives one opening of the store.
-
-    Attributes:
-        reload: reads the configuration anew; raises ConfigError.
-        config_path: the file it was read from, None when there is none.
-        environ: the environment.
-    """
-
-    reload: Callable[[], Settings]
-    config_path: Path | None
-    environ: Mapping[str, str]
-    log: Log
-    clock: Clock
-    notifier: Notifier
-
-
 class Daemon:
     """One life of the actors over one open store."""
 
     def __init__(self, settings: Settings, opened: Opened, surroundings: Surroundings) -> None:
-        self.settings = settings
-        self._started_with = settings
         self._store = opened.store
-        self._read_settings = surroundings.reload
-        self._config_path = surroundings.config_path
         self._environ = surroundings.environ
         self._log_outlet = surroundings.log
         self._log = surroundings.log.logger
-        self._clock: Clock = surroundings.clock
+        self._clock = surroundings.clock
         self._notifier = surroundings.notifier
-        clock = self._clock
-        self._started_at = timestamp(clock.wall_ns())
-        self._parts: Parts = assemble(settings, self._store, clock, self._log)
-        self._supervisor = Supervisor(self._log, clock)
-        self._reloads: queue.SimpleQueue[Future[ReloadOutcome]] = queue.SimpleQueue()
-        self._generation = 1
-        self._refused: str | None = None
+        self._started_at = timestamp(self._clock.wall_ns())
+        self._parts: Parts = assemble(settings, self._store, self._clock, self._log)
+        self._reloader = Reloader(settings, surroundings, self._parts)
+        self._supervisor = Supervisor(self._log, self._clock)
         self._trouble: str | None = None
-        self._files = self._file_signatures()
-        self._next_prune = clock.monotonic()
+        self._next_prune = self._clock.monotonic()
         self._announced = False
         # Commits the writer had made when the service manager was last shown figures.
         self._shown = -1
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration in force."""
+        return self._reloader.settings
 
     # what surfaces ask (any thread)
 
@@ -197,16 +139,15 @@ class Daemon:
             ready=last is not None,
             started_at=self._started_at,
             last_sweep=last,
-            generation=self._generation,
-            last_reload_ok=self._refused is None,
-            last_reload_error=self._refused,
+            generation=self._reloader.generation,
+            last_reload_ok=self._reloader.refused is None,
+            last_reload_error=self._reloader.refused,
             degraded=self._trouble,
         )
 
     def reload(self) -> Future[ReloadOutcome]:
         """Ask the main thread for a reload."""
-        future: Future[ReloadOutcome] = Future()
-        self._reloads.put(future)
+        future = self._reloader.ask()
         self._supervisor.wakeups.put(signal.SIGHUP)
         return future
 
@@ -258,11 +199,8 @@ class Daemon:
             if wakeup in (signal.SIGINT, signal.SIGTERM):
                 self._log.info("stopping", why=signal.Signals(wakeup).name)
                 return 0
-            if wakeup is signal.SIGHUP:
-                self._reload()
-            elif (files := self._file_signatures()) != self._files:
-                self._files = files
-                self._reload()
+            if wakeup is signal.SIGHUP or self._reloader.is_edited():
+                self._reloader.reload()
             if not self._tick(banner):
                 return None
 
@@ -342,60 +280,10 @@ class Daemon:
             sick_roots=sum(not state.healthy for state in states),
         )
 
-    def _reload(self) -> None:
-        """Take the configuration as it is now, and answer everybody who asked for it."""
-        waiting = []
-        while not self._reloads.empty():
-            waiting.append(self._reloads.get_nowait())
-        self._notifier.reloading()
-        self._files = self._file_signatures()
-        try:
-            outcome = self._take(self._read_settings())
-        except MeshdError as error:
-            self._refused = error.message
-            self._log.error("reload_refused", why=error.message, what_to_do=error.hint)
-            for future in waiting:
-                future.set_exception(error)
-        else:
-            self._refused = None
-            self._log.info(
-                "reloaded", generation=outcome.generation, changed=list(outcome.changed),
-                needs_restart=list(outcome.needs_restart),
-            )  # fmt: skip
-            for future in waiting:
-                future.set_result(outcome)
-        self._notifier.ready()
-
-    def _take(self, new: Settings) -> ReloadOutcome:
-        _check_places(new, self._store.path.parent)
-        changed = tuple(differences(self.settings, new))
-        self._log_outlet.change(new.log.level, new.log.format)
-        self._parts.configure(new)
-        self.settings = new
-        self._generation += 1
-        if any(key.startswith("scan.") for key in changed):
-            # What a root may hold or claim has changed, so every manifest is judged anew.
-            self._parts.sweeper.request(Source.SWEEP, full=True)
-        # Against what the daemon runs with: such a key stays named until it is restarted.
-        restart = tuple(key for key in differences(self._started_with, new) if key in RESTART_KEYS)
-        return ReloadOutcome(self._generation, changed, restart)
-
-    def _file_signatures(self) -> list[tuple[str, int, int]]:
-        """Return how the configuration files look, to see an edit."""
-        signatures = []
-        for path in watched_files(self._config_path):
-            try:
-                status = path.stat()
-            except OSError:
-                continue
-            signatures.append((str(path), status.st_mtime_ns, status.st_ino))
-        return signatures
-
     def _stop(self) -> None:
         self._notifier.stopping()
         late = self._supervisor.stop(STOP_ORDER, deadline=STOP_DEADLINE)
-        while not self._reloads.empty():
-            self._reloads.get_nowait().cancel()
+        self._reloader.cancel()
         self._store.close_readers()
         self._parts.shared.roots.close()
         if late:
