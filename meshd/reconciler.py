@@ -8,6 +8,7 @@ a control it takes resolves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from meshd.batch import commit_operation
@@ -60,12 +61,14 @@ class Reconciler:
         acts: OperatorActs,
         settling: Settling,
         *,
-        sweep_wanted: Callable[[], object],
+        sweep_wanted: Callable[[], Future[SweepResult]],
     ) -> None:
         self._shared = shared
         self._courses = courses
         self._acts = acts
         self._sweep_wanted = sweep_wanted
+        # The newest sweep that makes up for lost events, None while none was lost.
+        self._making_up: Future[SweepResult] | None = None
         self.settling = settling
 
     def stop(self) -> None:
@@ -82,7 +85,7 @@ class Reconciler:
         if batch.hints:
             self._take_in([(hint.path, hint.source) for hint in batch.hints])
         if batch.widened:
-            self._sweep_wanted()
+            self._making_up = self._sweep_wanted()
         for control in batch.controls:
             self._handle(control, draining=batch.draining)
 
@@ -223,11 +226,31 @@ class Reconciler:
     def _sync(self, sync: Sync, *, draining: bool) -> None:
         """Resolve a sync once nothing waits that may be older than it."""
         now = self._shared.clock.monotonic()
+        if self._making_up is not None and not draining:
+            if self._making_up.done():
+                self._made_up(self._making_up, sync)
+            else:
+                # What waits then may have begun to wait as late as at the sweep's end.
+                longest = self.settling.longest + 2 * self._courses.settle
+                self._post(replace(sync, deadline=now + longest), now + SYNC_POLL)
+            return
         waits = len(self._shared.inbox) > 0 or bool(self._shared.looking.pending)
         if waits and now < sync.deadline and not draining:
             self._post(sync, now + SYNC_POLL)
+        elif waits and draining:
+            sync.future.set_exception(StoppingError("the sync was abandoned"))
         else:
             sync.future.set_result(None)
+
+    def _made_up(self, sweep: Future[SweepResult], sync: Sync) -> None:
+        """Go on with a sync after the sweep for lost events; one that failed is asked for anew."""
+        error = sweep.exception()
+        if error is None:
+            self._making_up = None
+            self._sync(sync, draining=False)
+        else:
+            self._making_up = self._sweep_wanted()
+            sync.future.set_exception(error)
 
     def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
         if self._courses.current is not None:
