@@ -108,7 +108,10 @@ class World:
             sweep=SweepSettings(interval=f"{interval}s", full_every=full_every, grace=f"{grace}s"),
             watch=WatchSettings(backend="none"),
         )
-        self._writer = threading.Thread(target=self.store.writer.run, name="meshd-writer")
+        # A daemon thread: a test that fails before `stop` must fail, not hang.
+        self._writer = threading.Thread(
+            target=self.store.writer.run, name="meshd-writer", daemon=True
+        )
         self._writer.start()
         parts = assemble(self.settings, self.store, self.clock, log)
         self.parts = parts
