@@ -211,13 +211,16 @@ class Reconciler:
     def _second_look(self, control: SecondLook) -> None:
         pending = self._shared.looking.pending
         # What another closed set has taken with it meanwhile has had its second look.
-        due = pending.due(control.paths, self._shared.clock.monotonic())
-        pending.settle(due)
+        now = self._shared.clock.monotonic()
+        due = pending.due(control.paths, now)
         if not due:
             return
         try:
-            self._look_and_commit(due.items(), due.keys())
+            # What cannot be decided yet stays ripe until the rest of its closed set is: began
+            # each to wait anew, two parts of one set could keep each other waiting for ever.
+            self._look_and_commit(due.items(), pending.ripe_by_itself(now))
         except StoreError as error:
+            pending.settle(due)
             self._courses.fail(error)
             self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
                 "commit_failed", why=error.message, what_to_do=error.hint

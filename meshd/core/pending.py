@@ -74,6 +74,10 @@ class PendingCosts:
         """Return every path whose time has come, with its source; a sweep ends with these."""
         return {path: one.source for path, one in self._waiting.items() if one.due <= now}
 
+    def ripe_by_itself(self, now: float) -> set[str]:
+        """Return every path whose time has come and that waits for no sweep."""
+        return {path for path, one in self._waiting.items() if not one.of_sweep and one.due <= now}
+
     def unripe_of_sweep(self, now: float) -> bool:
         """Whether a cost of the sweep must wait longer for its second look."""
         return any(one.of_sweep and one.due > now for one in self._waiting.values())
