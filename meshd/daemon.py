@@ -267,9 +267,9 @@ class Daemon:
 
     def _notify_status(self) -> None:
         """Show the figures to the service manager, when there are new ones."""
-        if self._shown == self._store.writer.commits:
+        commits = self._store.writer.commits
+        if self._shown == commits:
             return
-        self._shown = self._store.writer.commits
         with self._store.reading() as registry:
             counts = registry.agents_per_root().values()
         live, every = sum(one for one, _ in counts), sum(one for _, one in counts)
@@ -279,6 +279,7 @@ class Daemon:
             unreachable=every - live,
             sick_roots=sum(not state.healthy for state in states),
         )
+        self._shown = commits
 
     def _stop(self) -> None:
         self._notifier.stopping()
