@@ -215,6 +215,11 @@ class Reconciler:
         due = pending.due(control.paths, now)
         if not due:
             return
+        course = self._courses.current
+        if course is not None and course.walked > 0:
+            # The end of the sweep takes it along, so that the sweep has seen it absent (R8).
+            self._post(control, now + self._courses.settle)
+            return
         try:
             # What cannot be decided yet stays ripe until the rest of its closed set is: began
             # each to wait anew, two parts of one set could keep each other waiting for ever.
