@@ -230,8 +230,12 @@ def as_nobody(base: Path, *, saves: bool) -> list[object]:
 @pytest.fixture
 def public(base: Path, root: Path) -> Path:
     """A base that everybody may reach and write to."""
-    for path in (base, root, *list(base.parents)[:2]):
+    for path in (base, root):
         path.chmod(0o777)
+    for path in base.parents:
+        mode = path.stat().st_mode
+        if not mode & 0o001:
+            path.chmod(mode | 0o011)
     (base / "state").mkdir()
     (base / "state").chmod(0o777)
     return base
