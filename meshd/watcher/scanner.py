@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from meshd.core.model import FileIdentity
 from meshd.core.scope import is_within
 from meshd.errors import MeshdError
 from meshd.looker.nodes import Dork, find, place_of, projects_below
@@ -18,7 +19,6 @@ from meshd.watcher.scans import Names, Passed, Rescope, RootCheck, Why
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from meshd.core.model import FileIdentity
     from meshd.core.scope import Scope
     from meshd.looker import LocalLooker
     from meshd.looker.nodes import Node, NodeTable, Place
@@ -187,7 +187,7 @@ class Scanner:
         if looker is None:
             return
         now = looker.whereabouts()
-        before = self._identities.setdefault(table, now)
+        before = self._identities.setdefault(table, self._walked(table) or now)
         if now == before and not is_certain:
             return
         self._identities[table] = now
@@ -198,6 +198,12 @@ class Scanner:
             table.clear()
         self._shared.log.info("root_changed", path=table.root, present=now is not None)
         self._handler.lose(table.root)
+
+    def _walked(self, table: NodeTable) -> FileIdentity | None:
+        """Return which directory the first walk found; another may lie there by the first check."""
+        with table.lock:
+            top = table.top
+            return FileIdentity(top.device, top.inode) if top.inode else None
 
     def _retry(self) -> None:
         """Try again what could not be watched; the walks do it, and only look at what changed."""
