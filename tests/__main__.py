@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -27,20 +26,7 @@ CHECKS: Final = (
 )
 """Modules of the tools to run, each with its arguments."""
 
-SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
-"""Two processes, each with whole files: most tests wait for a daemon, not for the processor.
-`-n 0` after the command runs them one by one."""
-
-TOOLS: Final = (
-    "ruff",
-    "mypy",
-    "importlinter",
-    "pytest",
-    "pytest_timeout",
-    "xdist",
-    "hypothesis",
-    "httpx",
-)
+TOOLS: Final = ("ruff", "mypy", "importlinter", "pytest", "pytest_timeout", "hypothesis", "httpx")
 """What has to be importable: all of it is in the extra `dev`."""
 
 
@@ -62,9 +48,7 @@ def main(arguments: list[str]) -> int:
     codes = {check: _run(check) for check in CHECKS}
     if options.quick:
         for_pytest = ["-m", "not slow", *for_pytest]
-    # A directory of its own: pytest's shared one is tidied by every session of this user.
-    with tempfile.TemporaryDirectory(prefix="meshd-tests-") as directory:
-        tests = _run(("pytest", *SIDE_BY_SIDE, f"--basetemp={directory}/base", *for_pytest))
+    tests = _run(("pytest", *for_pytest))
     failed = [" ".join(check) for check, code in codes.items() if code != 0]
     if failed:
         sys.stderr.write(f"error: failed before the tests: {', '.join(failed)}\n")
