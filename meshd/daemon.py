@@ -50,7 +50,6 @@ SWITCH_INTERVAL: Final = 0.001
 
 STOP_ORDER: Final = ("meshd-watch", "meshd-sweep", "meshd-reconcile", "meshd-api", "meshd-writer")
 STOP_DEADLINE: Final = 5.0
-WRITER_DEADLINE: Final = 5.0
 
 
 def run(
