@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,20 @@ CHECKS: Final = (
 )
 """Modules of the tools to run, each with its arguments."""
 
-TOOLS: Final = ("ruff", "mypy", "importlinter", "pytest", "pytest_timeout", "hypothesis", "httpx")
+SIDE_BY_SIDE: Final = ("-n", "2", "--dist", "loadfile")
+"""Two processes, each with whole files: most tests wait for a daemon, not for the processor.
+`-n 0` after the command runs them one by one."""
+
+TOOLS: Final = (
+    "ruff",
+    "mypy",
+    "importlinter",
+    "pytest",
+    "pytest_timeout",
+    "xdist",
+    "hypothesis",
+    "httpx",
+)
 """What has to be importable: all of it is in the extra `dev`."""
 
 
@@ -48,11 +62,22 @@ def main(arguments: list[str]) -> int:
     codes = {check: _run(check) for check in CHECKS}
     if options.quick:
         for_pytest = ["-m", "not slow", *for_pytest]
-    tests = _run(("pytest", *for_pytest))
+    tests = _run_pytest(for_pytest)
     failed = [" ".join(check) for check, code in codes.items() if code != 0]
     if failed:
         sys.stderr.write(f"error: failed before the tests: {', '.join(failed)}\n")
     return next((code for code in [*codes.values(), tests] if code != 0), 0)
+
+
+def _run_pytest(arguments: list[str]) -> int:
+    """Run the tests in a directory of their own: pytest's is tidied by every session of a user."""
+    directory = Path(tempfile.mkdtemp(prefix="meshd-tests-"))
+    directory.chmod(0o711)  # tests that run as another user go through it
+    try:
+        return _run(("pytest", *SIDE_BY_SIDE, f"--basetemp={directory}/base", *arguments))
+    finally:
+        # Not shutil: a test that was killed leaves trees deeper than Python's stack.
+        subprocess.run(["rm", "-rf", directory], check=False)
 
 
 def _run(command: tuple[str, ...]) -> int:

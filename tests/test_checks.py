@@ -60,8 +60,9 @@ def run(directory: Path, source: str, **environment: str) -> subprocess.Complete
     (directory / "test_one.py").write_text(source, "utf-8")
     # A passing test beside it, for a run of skips alone collects nothing.
     (directory / "test_two.py").write_text("def test_two(): ...\n", "utf-8")
+    base = f"--basetemp={directory / 'base'}"
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", str(directory)],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", base, str(directory)],
         cwd=directory, env={**os.environ, **environment}, check=False, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

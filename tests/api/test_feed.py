@@ -219,6 +219,7 @@ def test_a_database_that_cannot_be_read_ends_a_stream_and_is_told_to_the_next(
         raise error
 
     with feeding.listen() as stream:
+        until(lambda: feeding.waiting == 1)  # no reading is under way
         with monkeypatch.context() as patch:
             patch.setattr(feeding.server._feed.log, "batch_after", fail)
             feeding.append("a")
