@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from meshd.batch import Committed, Rider, commit_operation
+from meshd.batch import Committed, Rider
 from meshd.clock import timestamp
 from meshd.core.lifecycle import Event, state_of, transition
 from meshd.core.model import Agent, Change, Denial, Hint, Kind, RootState, Source
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from meshd.commands import AcceptRoot, Allow, Deny, Forget
     from meshd.course import SweepCourses
+    from meshd.deciding import Deciding
     from meshd.shared import Shared
     from meshd.store.registry import Registry
 
@@ -36,49 +37,25 @@ class StillLiveError(MeshdError):
 class OperatorActs:
     """Carries out what the operator asks."""
 
-    def __init__(self, shared: Shared, courses: SweepCourses) -> None:
+    def __init__(self, shared: Shared, courses: SweepCourses, deciding: Deciding) -> None:
         self._shared = shared
         self._courses = courses
+        self._deciding = deciding
 
     def deny(self, act: Deny) -> tuple[str, ...]:
         """Deny a path: what lives there leaves, and other claims of its ids are looked at."""
         denial = Denial(act.path, act.reason, act.denier, timestamp(self._shared.clock.wall_ns()))
         with self._shared.store.reading() as registry:
             paths = registry.paths_within(act.path)
-            incumbents = registry.inherited_incumbents()
         before = self._shared.roots.view.scope.denied
         self._shared.roots.deny(before | {act.path})
         told = Change(
             Kind.DENIED, None, act.path, Source.API,
             after={"reason": act.reason, "denier": act.denier},
         )  # fmt: skip
+        rider = Rider((told,), lambda one: apply.add_denial(one, denial))
         try:
-            looks = self._shared.looking.look(
-                ((path, Source.API) for path in paths), self._shared.roots.view
-            )
-            while True:
-                view = self._shared.roots.view
-                circumstances = view.circumstances(
-                    incumbents=incumbents, sweep=self._courses.context()
-                )
-                if looks:
-                    with self._shared.store.reading() as registry:
-                        closed = self._shared.looking.close(registry, looks, view, circumstances)
-                    looks = list(closed.observations)
-                committed = self._shared.committer.commit(
-                    commit_operation(
-                        looks,
-                        circumstances,
-                        self._shared.clock,
-                        # The operator's own act: no second look is owed (R4).
-                        looked_before={one.path for one in looks},
-                        rider=Rider((told,), lambda one: apply.add_denial(one, denial)),
-                    )
-                )
-                if not committed.reopened:
-                    break
-                again = ((path, Source.API) for path in committed.reopened)
-                looks += self._shared.looking.look(again, view)
+            committed = self._deciding.decide(paths, rider=rider)
         except BaseException:
             self._shared.roots.deny(before)
             raise

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from meshd.acts import OperatorActs
 from meshd.batch import Looking
+from meshd.commands import AcceptRoot, Allow, Deny, Forget
 from meshd.committer import Committer
 from meshd.core.cadence import Cadence
 from meshd.core.coalescer import Coalescer
 from meshd.core.model import Source
 from meshd.core.settling import Settling
 from meshd.course import SweepCourses
+from meshd.deciding import Deciding
 from meshd.inbox import Inbox
 from meshd.looker import make_looker
 from meshd.reconciler import Reconciler
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from meshd.clock import Clock
     from meshd.config.settings import Settings
+    from meshd.reconciler import Acts
     from meshd.store.store import Store
 
 # Hints that may wait before a sweep does: four batches keep the reconciler busy.
@@ -78,6 +81,18 @@ class Parts:
         self.sweeper.keep(Cadence(settings.sweep.interval, settings.sweep.full_every))
 
 
+def _acts(shared: Shared, courses: SweepCourses) -> Acts:
+    """Return what carries out each act of the operator."""
+    deciding = Deciding(shared, courses.context)
+    operator = OperatorActs(shared, courses, deciding)
+    return {
+        Deny: operator.deny,
+        Allow: operator.allow,
+        Forget: operator.forget,
+        AcceptRoot: operator.accept_root,
+    }
+
+
 def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger) -> Parts:
     """Build the parts over an open store."""
     with store.reading() as registry:
@@ -114,7 +129,7 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
     reconciler = Reconciler(
         shared,
         courses,
-        OperatorActs(shared, courses),
+        _acts(shared, courses),
         Settling(watch.settle, watch.settle_max),
         # Its absences are a sweep's: the mass guard judges them.
         sweep_wanted=lambda: sweeper.request(Source.SWEEP),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from meshd.core.access import Action
     from meshd.core.model import Agent, RootIdentity, Source
 
 
@@ -118,6 +120,130 @@ class Forget:
 
     agent_id: str | None
     future: Future[tuple[Agent, ...]] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class SetRule:
+    """Let one namespace reach another, or not. Resolves to whether that was news.
+
+    Attributes:
+        source: a namespace, or `*` together with `target`: the open mesh.
+    """
+
+    source: str
+    target: str
+    action: Action
+    future: Future[bool] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Give a project a manifest, or take the one it has.
+
+    Attributes:
+        path: the project directory, absolute, normal.
+        overrides: manifest keys as JSON has them; they go over what the file says.
+        approver: who wants it.
+        dry_run: say what would be, and change nothing.
+    """
+
+    path: str
+    overrides: Mapping[str, Any]
+    approver: str
+    dry_run: bool = False
+    future: Future[Registered] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change a manifest where it lies.
+
+    Attributes:
+        changes: manifest keys as JSON has them; null takes an optional key away.
+        expected_seq: the row's `seq` the caller has seen, None for any.
+        dry_run: say what would be, and change nothing.
+    """
+
+    agent_id: str
+    changes: Mapping[str, Any]
+    expected_seq: int | None = None
+    dry_run: bool = False
+    future: Future[Registered] = field(default_factory=Future)
+
+
+class Removal(StrEnum):
+    """What becomes of the files of an agent that is unregistered."""
+
+    MANIFEST = "manifest"  # the manifest is removed
+    NOTHING = "nothing"  # it stays, and its path is denied
+    DATA = "data"  # `.dork` is removed with everything in it
+
+
+@dataclass(frozen=True, slots=True)
+class Unregister:
+    """Take an agent out of the registry for good.
+
+    Attributes:
+        removal: what becomes of its files.
+        dry_run: say what would be, and change nothing.
+    """
+
+    agent_id: str
+    removal: Removal = Removal.MANIFEST
+    dry_run: bool = False
+    future: Future[Unregistered] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a register or an update came to.
+
+    Attributes:
+        agent: the row, as it is now or, in a dry run, as it would be.
+        created: whether the project had no manifest before.
+        changed: whether the file was, or would be, written.
+        pending: whether the relay has yet to confirm its endpoint: it is not discoverable.
+    """
+
+    agent: Agent
+    created: bool
+    changed: bool
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """What an unregister came to.
+
+    Attributes:
+        agent: the row that left.
+        path: what was removed, None when nothing was.
+        successor: another path that claimed the id and holds it now, None when there is none.
+    """
+
+    agent: Agent
+    path: str | None
+    successor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """An agent says that it lives.
+
+    Attributes:
+        event: what it did, in its own words; at most 100 characters.
+    """
+
+    agent_id: str
+    event: str
+    future: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class TellTurns:
+    """Time has passed: healths that turned by it alone are told. Resolves to how many."""
+
+    future: Future[int] = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,10 @@ a control it takes resolves.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from meshd.batch import commit_operation
 from meshd.commands import (
-    AcceptRoot,
-    Allow,
-    Deny,
-    Forget,
     SecondLook,
     SweepAbandoned,
     SweepBegan,
@@ -30,10 +26,9 @@ from meshd.course import SWEEP_SOURCES
 from meshd.errors import MeshdError, StoppingError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from meshd.acts import OperatorActs
     from meshd.core.model import Observation
     from meshd.core.settling import Settling
     from meshd.course import SweepCourses
@@ -41,6 +36,19 @@ if TYPE_CHECKING:
     from meshd.shared import Shared
 
 Result = TypeVar("Result")
+
+
+class Act(Protocol):
+    """What somebody asks for and waits for."""
+
+    @property
+    def future(self) -> Future[Any]:
+        """Resolves to what came of it, after the commit."""
+        ...
+
+
+Acts: TypeAlias = "Mapping[type, Callable[[Any], object]]"
+"""By the class of an act, what carries it out and returns what its future resolves to."""
 
 
 # How often a sync asks whether everything older is decided, in seconds.
@@ -52,13 +60,17 @@ class Reconciler:
 
     Attributes:
         settling: what did not parse when an event told of it.
+
+    Args:
+        acts: what carries out the acts of the operator.
+        sweep_wanted: asks for a sweep that makes up for lost events.
     """
 
     def __init__(
         self,
         shared: Shared,
         courses: SweepCourses,
-        acts: OperatorActs,
+        acts: Acts,
         settling: Settling,
         *,
         sweep_wanted: Callable[[], Future[SweepResult]],
@@ -196,17 +208,11 @@ class Reconciler:
 
     def _act(self, control: object) -> None:
         """Carry out an act of the operator."""
-        match control:
-            case Deny():
-                self._answer(control.future, lambda: self._acts.deny(control))
-            case Allow():
-                self._answer(control.future, lambda: self._acts.allow(control))
-            case Forget():
-                self._answer(control.future, lambda: self._acts.forget(control))
-            case AcceptRoot():
-                self._answer(control.future, lambda: self._acts.accept_root(control))
-            case _:
-                raise TypeError(f"bug: {type(control).__name__} is not a control")
+        act = self._acts.get(type(control))
+        if act is None:
+            raise TypeError(f"bug: {type(control).__name__} is not a control")
+        asked = cast("Act", control)
+        self._answer(asked.future, lambda: act(asked))
 
     def _second_look(self, control: SecondLook) -> None:
         pending = self._shared.looking.pending

@@ -37,12 +37,14 @@ class Event(StrEnum):
     DENIED = "denied"  # the operator denied its path
     OUT_OF_SCOPE = "out-of-scope"  # its path is no longer scanned
     FORGOTTEN = "forgotten"  # the operator dropped it
+    UNREGISTERED = "unregistered"  # the operator took its manifest away
 
 
 _ALWAYS = {
     Event.MOVED: (RowState.ACTIVE, Kind.RELOCATED),
     Event.DENIED: (RowState.NONE, Kind.DENIED),
     Event.FORGOTTEN: (RowState.NONE, Kind.FORGOTTEN),
+    Event.UNREGISTERED: (RowState.NONE, Kind.UNREGISTERED),
 }
 
 TRANSITIONS: dict[RowState, dict[Event, tuple[RowState, Kind | None]]] = {

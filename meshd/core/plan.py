@@ -36,6 +36,7 @@ _ORDER = {
             Kind.DENIED,
             Kind.ALLOWED,
             Kind.FORGOTTEN,
+            Kind.UNREGISTERED,
             Kind.UNSCANNED,
             Kind.REMOVED,
             Kind.DISPLACED,
@@ -274,6 +275,8 @@ def _let_go(row: Agent, place: Verdict, circumstances: Circumstances) -> _Decisi
 
 
 def _loss(row: Agent, place: Verdict, circumstances: Circumstances) -> Event:
+    if row.id in circumstances.unregistered:
+        return Event.UNREGISTERED
     if place.stand is Stand.DENIED:
         return Event.DENIED
     if place.stand is Stand.UNSCANNED:

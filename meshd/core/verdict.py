@@ -64,6 +64,7 @@ class Circumstances:
         incumbents: by id, the path that held it before the database was rebuilt.
         sweep: the sweep the batch belongs to, if any.
         held: ids whose absence or removal the mass guard withholds.
+        unregistered: ids whose rows leave because the operator unregistered them.
     """
 
     scope: Scope
@@ -72,6 +73,7 @@ class Circumstances:
     incumbents: Mapping[str, str] = field(default_factory=dict)
     sweep: SweepContext | None = None
     held: frozenset[str] = frozenset()
+    unregistered: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ EXPECTED: dict[tuple[RowState, Event], tuple[RowState, Kind | None]] = {
     (ACTIVE, Event.FORGOTTEN): (NONE, Kind.FORGOTTEN),
     (GONE, Event.FORGOTTEN): (NONE, Kind.FORGOTTEN),
     (OUT, Event.FORGOTTEN): (NONE, Kind.FORGOTTEN),
+    (ACTIVE, Event.UNREGISTERED): (NONE, Kind.UNREGISTERED),
+    (GONE, Event.UNREGISTERED): (NONE, Kind.UNREGISTERED),
+    (OUT, Event.UNREGISTERED): (NONE, Kind.UNREGISTERED),
 }
 PAIRS = list(product(RowState, Event))
 
