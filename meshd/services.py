@@ -11,7 +11,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from meshd.commands import AcceptRoot, Allow, Deny, Forget, SweepResult, Sync
+from meshd.commands import (
+    AcceptRoot,
+    Allow,
+    Deny,
+    Forget,
+    Heartbeat,
+    Register,
+    Removal,
+    SetRule,
+    SweepResult,
+    Sync,
+    Unregister,
+    Update,
+)
 from meshd.core.model import Source
 from meshd.errors import MeshdError
 
@@ -19,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
     from meshd.assembly import Parts
+    from meshd.commands import Registered, Unregistered
+    from meshd.core.access import Action
     from meshd.core.model import Agent
     from meshd.watcher import Coverage
 
@@ -186,6 +201,47 @@ class Services:
     def accept_root(self, path: str) -> Future[None]:
         """Take what lies at a root now for the root."""
         act = AcceptRoot(path)
+        self._inbox.post(act)
+        return act.future
+
+    def register(
+        self, path: str, overrides: Mapping[str, Any], approver: str, *, dry_run: bool = False
+    ) -> Future[Registered]:
+        """Give a project a manifest, or take the one it has."""
+        act = Register(path, overrides, approver, dry_run)
+        self._inbox.post(act)
+        return act.future
+
+    def update(
+        self,
+        agent_id: str,
+        changes: Mapping[str, Any],
+        *,
+        expected_seq: int | None = None,
+        dry_run: bool = False,
+    ) -> Future[Registered]:
+        """Change a manifest where it lies."""
+        act = Update(agent_id, changes, expected_seq, dry_run)
+        self._inbox.post(act)
+        return act.future
+
+    def unregister(
+        self, agent_id: str, removal: Removal = Removal.MANIFEST, *, dry_run: bool = False
+    ) -> Future[Unregistered]:
+        """Take an agent out of the registry for good."""
+        act = Unregister(agent_id, removal, dry_run)
+        self._inbox.post(act)
+        return act.future
+
+    def heartbeat(self, agent_id: str, event: str) -> Future[None]:
+        """Note that an agent lives; resolves when it can be read."""
+        act = Heartbeat(agent_id, event)
+        self._inbox.post(act)
+        return act.future
+
+    def set_rule(self, source: str, target: str, action: Action) -> Future[bool]:
+        """Let one namespace reach another, or not; resolves to whether that was news."""
+        act = SetRule(source, target, action)
         self._inbox.post(act)
         return act.future
 
