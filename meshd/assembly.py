@@ -25,7 +25,7 @@ from meshd.inbox import Inbox
 from meshd.looker import make_looker
 from meshd.reconciler import Reconciler
 from meshd.roots import Roots
-from meshd.shared import Shared
+from meshd.shared import Shared, Trust
 from meshd.signatures import Signatures
 from meshd.sweeper import Sweeper
 from meshd.watcher import Watcher
@@ -74,6 +74,7 @@ class Parts:
     def configure(self, settings: Settings) -> None:
         """Take a new configuration; a walk of roots that changed starts over. No row is dropped."""
         self.shared.roots.configure(settings.scan)
+        self.shared.trust.system = frozenset(settings.relay.system)
         self.courses.interval = settings.sweep.interval
         self.courses.grace = settings.sweep.grace
         self.courses.settle = settings.watch.settle
@@ -122,6 +123,7 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
         committer=Committer(store, signatures, clock, log),
         clock=clock,
         log=log,
+        trust=Trust(frozenset(settings.relay.system)),
     )
     sweep = settings.sweep
     courses = SweepCourses(shared, interval=sweep.interval, grace=sweep.grace, settle=watch.settle)

@@ -117,6 +117,11 @@ class Services:
         self._sweeper = parts.sweeper
         self._watcher = parts.watcher
 
+    @property
+    def system_ids(self) -> frozenset[str]:
+        """Ids that everyone may reach and that may reach everyone."""
+        return self._parts.shared.trust.system
+
     def state(self) -> DaemonState:
         """Return what the daemon knows of itself now."""
         return self._daemon.state()

@@ -6,7 +6,7 @@ part says itself which threads may use it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from meshd.roots import Roots
     from meshd.signatures import Signatures
     from meshd.store.store import Store
+
+
+@dataclass(slots=True)
+class Trust:
+    """Whom the operator trusts; a reload replaces it.
+
+    Attributes:
+        system: ids that everyone may reach and that may reach everyone (`[relay] system`).
+    """
+
+    system: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Shared:
         committer: hands operations to the writer; the reconciler's.
         clock: the time.
         log: one event per decision.
+        trust: whom the operator trusts.
     """
 
     roots: Roots
@@ -44,3 +56,4 @@ class Shared:
     committer: Committer
     clock: Clock
     log: FilteringBoundLogger
+    trust: Trust = field(default_factory=Trust)

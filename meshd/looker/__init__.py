@@ -7,13 +7,14 @@ root outlives a call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from meshd.looker.health import RootLook, Sickness
 from meshd.looker.isolated import IsolatedLooker
 from meshd.looker.local import LocalLooker
 from meshd.looker.look import NoDescriptorsError
 from meshd.looker.mounts import may_hang
+from meshd.looker.tasks import Task
 from meshd.looker.walk import Found, RootLostError, Sighting, Unreadable
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ __all__ = [
     "RootLostError",
     "Sickness",
     "Sighting",
+    "Task",
     "Unreadable",
     "make_looker",
 ]
+
+Answer = TypeVar("Answer")
 
 REQUEST_SECONDS: Final = 30.0
 """Deadline of one request to an isolated looker: a slow server answers, a dead one does not."""
@@ -56,6 +60,10 @@ class Looker(Protocol):
 
     def look(self, paths: Sequence[str], source: Source) -> list[Observation]:
         """Look at projects, in order; raises NoDescriptorsError."""
+        ...
+
+    def run(self, task: Task[Answer]) -> Answer:
+        """Do something in the root; raises RootLostError, NoDescriptorsError."""
         ...
 
     def close(self) -> None:

@@ -9,13 +9,13 @@ unknown outcome, a lost walk; never as absence.
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from meshd.core.model import Observation, Outcome, Reason, Source
 from meshd.errors import MeshdError, StoppingError
 from meshd.looker.health import RootInRun, RootLook, Sickness, sick
 from meshd.looker.look import NoDescriptorsError
-from meshd.looker.messages import Check, Checked, EndWalk, Failed, Looks, NextBatch, StartWalk
+from meshd.looker.messages import Check, Checked, EndWalk, Failed, Looks, NextBatch, Run, StartWalk
 from meshd.looker.process import WorkerLateError, WorkerLostError, WorkerProcess
 from meshd.looker.walk import RootLostError
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from meshd.core.model import RootIdentity
     from meshd.core.scope import Scope
     from meshd.looker.messages import Request
+    from meshd.looker.tasks import Task
     from meshd.looker.walk import Found
+
+Answer = TypeVar("Answer")
 
 LOOKS_PER_REQUEST: Final = 64
 """Few enough that one deadline fits them, and that numbers are taken close to the looks."""
@@ -123,6 +126,20 @@ class IsolatedLooker:
                     failure = Reason.UNREADABLE
             observations += self._not_answered(looks, source, failure)
         return observations
+
+    def run(self, task: Task[Answer]) -> Answer:
+        """Do something in the root; see `LocalLooker`.
+
+        Raises:
+            RootLostError: as there, or the answer was late, or the worker died: what was asked
+                may have been done, or may yet be.
+            NoDescriptorsError: EMFILE or ENFILE.
+        """
+        try:
+            _, answer = self._ask(Run(task, self._seen))
+        except (WorkerLateError, WorkerLostError) as error:
+            raise RootLostError(f"the root did not answer: {error.message}") from error
+        return cast("Answer", answer)
 
     def close(self) -> None:
         """Kill the worker. A request under way ends at once, as if the worker had died."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from meshd.core.model import FileIdentity, Observation, Outcome, Reason, Source
 from meshd.looker.health import (
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from meshd.core.model import RootIdentity
     from meshd.core.scope import Scope
     from meshd.looker.nodes import Node, Placing
+    from meshd.looker.tasks import Task
+
+Answer = TypeVar("Answer")
 
 
 class LocalLooker:
@@ -186,6 +189,21 @@ class LocalLooker:
                 raise NoDescriptorsError("no descriptor is left to look with") from error
             detail = errno_word(error)
             return [self._not_seen(path, number, source, detail) for path, number in looks]
+
+    def run(self, task: Task[Answer]) -> Answer:
+        """Do something in the root.
+
+        Raises:
+            RootLostError: the root is not the one that was checked, or cannot be opened.
+            NoDescriptorsError: EMFILE or ENFILE.
+        """
+        try:
+            with open_root(self.root) as root:
+                if not self._is_ours(root):
+                    raise RootLostError("another directory lies at the root since its check")
+                return task(root)
+        except OSError as error:
+            raise _lost(error) from error
 
     def close(self) -> None:
         """Forget the directories, and let go of their watches."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from meshd.core.model import RootIdentity, Source
     from meshd.core.scope import Scope
     from meshd.looker.health import RootInRun, RootLook
+    from meshd.looker.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,14 @@ class EndWalk:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """Do a task; answered by what it returns."""
+
+    task: Task[object]
+    seen: RootInRun | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """Said once by the worker, when it takes requests."""
 
@@ -79,4 +88,4 @@ class Failed:
     message: str
 
 
-Request = Check | Looks | StartWalk | NextBatch | EndWalk
+Request = Check | Looks | StartWalk | NextBatch | EndWalk | Run

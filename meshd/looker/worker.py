@@ -24,6 +24,7 @@ from meshd.looker.messages import (
     Looks,
     NextBatch,
     Ready,
+    Run,
     StartWalk,
 )
 from meshd.looker.walk import RootLostError
@@ -59,6 +60,9 @@ class Worker:
             case Looks(looks, source, seen):
                 self._looker.seen = seen
                 return self._looker.look_numbered(looks, source)
+            case Run(task, seen):
+                self._looker.seen = seen
+                return self._looker.run(task)
             case StartWalk(scope, full):
                 self._end_walk()
                 self._walk = self._looker.walk(scope, full=full, stop=_never)
