@@ -55,11 +55,54 @@ class InvalidManifestError(MeshdError):
     exit_code = 5
 
 
+class BadRequestError(MeshdError):
+    """What was asked cannot be meant: a key, a value or a combination that makes no sense."""
+
+    code = "bad-request"
+    exit_code = 2
+
+
+class ConflictError(MeshdError):
+    """Somebody else changed it meanwhile; nothing of this call was kept."""
+
+    code = "conflict"
+
+
+class DuplicateError(MeshdError):
+    """Another path holds the id already."""
+
+    code = "duplicate"
+
+
+class OutOfScopeError(MeshdError):
+    """The path lies in a root, and is not scanned: denied, excluded, too deep, or no directory."""
+
+    code = "out-of-scope"
+
+
+class NotWritableError(MeshdError):
+    """The files of a project cannot be changed; they are as they were."""
+
+    code = "not-writable"
+
+
+class BusyError(MeshdError):
+    """It cannot be done now, and may be in a moment."""
+
+    code = "busy"
+
+
 class PermissionRefusedError(MeshdError):
     """The caller may not do this."""
 
     code = "permission"
     exit_code = 7
+
+
+class SystemAgentError(PermissionRefusedError):
+    """A system agent is protected from this."""
+
+    code = "system-agent"
 
 
 class DeadlineError(MeshdError):
