@@ -124,7 +124,7 @@ def _look_inside(path: Path, absent: Condition) -> Condition:
                 hint="start the newer meshd that wrote it, or move the file away to rebuild it",
             )
         sound = connection.execute("PRAGMA quick_check(1)").get == "ok"
-        for table in ("agents", "claims", "denials", "roots", "rules"):
+        for table in ("agents", "claims", "denials", "endpoints", "roots", "rules"):
             _read_through(connection, table)
     finally:
         connection.close()

@@ -11,8 +11,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from meshd.core.access import Action
+from meshd.core.endpoints import EndpointState
 from meshd.core.model import Agent, Claim, ClaimOutcome, Denial, RootState, Signature
-from meshd.store import changelog
+from meshd.store import changelog, endpoints
 from meshd.store.rows import (
     AGENT_COLUMNS,
     CLAIM_COLUMNS,
@@ -25,9 +27,12 @@ from meshd.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import apsw
+
+    from meshd.core.endpoints import Endpoint
+    from meshd.store.endpoints import EndpointRow
 
 # The width of a prefix range: every path below `P` lies between `P/` and `P0` ("0" follows "/").
 _BELOW = "0"
@@ -96,8 +101,15 @@ class Registry:
         return self._records("1", ())
 
     def live_records(self) -> list[Record]:
-        """Return the agents that may be discovered: never unreachable or unscanned ones."""
-        return self._records("agents.status <> 'unreachable' AND agents.unscanned IS NULL", ())
+        """Return the agents that may be discovered.
+
+        Never unreachable or unscanned ones, nor one whose endpoint no relay has confirmed.
+        """
+        return self._records(
+            "agents.status <> 'unreachable' AND agents.unscanned IS NULL AND NOT EXISTS (SELECT 1"
+            " FROM endpoints WHERE endpoints.agent_id = agents.id AND endpoints.state = 'pending')",
+            (),
+        )
 
     def unreachable(self, before: str | None = None) -> list[Record]:
         """Return unreachable agents; with `before`, those unreachable since before that time."""
@@ -126,6 +138,19 @@ class Registry:
             )
             for row in rows
         ]
+
+    def heard_between(self, first: str, last: str) -> list[tuple[str, str]]:
+        """Return id and time of the last heartbeat of the live agents heard from then.
+
+        Args:
+            first: where the span begins, as answers show a time.
+            last: where it ends; both ends are included.
+        """
+        return self._rows(
+            "SELECT id, last_seen_at FROM agents WHERE last_seen_at BETWEEN ? AND ?"
+            " AND status <> 'unreachable' AND unscanned IS NULL ORDER BY id",
+            (first, last),
+        )
 
     def unconfirmed_looks(self) -> list[str]:
         """Return paths that every sweep looks at again, whatever their signature says.
@@ -237,6 +262,49 @@ class Registry:
             " WHERE claims.outcome IN ('duplicate', 'invalid', 'unreadable')"
         )
         return {agent_id: os.fsdecode(path) for agent_id, path in rows}
+
+    # endpoints and rules
+
+    def endpoint_of(self, agent_id: str) -> EndpointRow | None:
+        """Return the endpoint of an agent, pending or live; None while it has none."""
+        return endpoints.of_agent(self._connection, agent_id)
+
+    def endpoint_states(self) -> dict[str, EndpointState]:
+        """Return, by id, how the endpoint of every agent that has one is: pending or live."""
+        return {
+            row.endpoint.agent_id: row.state
+            for row in self.endpoints()
+            if row.state is not EndpointState.RETIRED
+        }
+
+    def endpoints(self) -> list[EndpointRow]:
+        """Return every endpoint, those to be retired too, by subject."""
+        return endpoints.every(self._connection)
+
+    def unsettled_endpoints(self) -> list[EndpointRow]:
+        """Return the endpoints that a relay outside the database has yet to hear of."""
+        return endpoints.unsettled(self._connection)
+
+    def wanted_endpoints(self) -> frozenset[Endpoint]:
+        """Return the endpoints that the rows of agents ask for."""
+        return endpoints.wanted(self._connection)
+
+    def endpoints_differ(self, settled: Collection[EndpointState]) -> bool:
+        """Say whether rows and endpoints disagree; `settled` are the states that are right."""
+        return endpoints.differ(self._connection, settled)
+
+    def namespaces(self, *, pending: bool = False) -> list[str]:
+        """Return the namespaces with a live endpoint in them; with `pending`, those to come too."""
+        states = "state <> 'retired'" if pending else "state = 'live'"
+        rows = self._rows(f"SELECT DISTINCT namespace FROM endpoints WHERE {states} ORDER BY 1")
+        return [name for (name,) in rows]
+
+    def explicit_rules(self) -> dict[tuple[str, str], Action]:
+        """Return the operator's rules by (source, target); one that is damaged denies."""
+        return {
+            (source, target): Action.ALLOW if action == Action.ALLOW else Action.DENY
+            for source, target, action, _ in self.rules()
+        }
 
     # the rest
 

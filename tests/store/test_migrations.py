@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import pytest
 
+from meshd.core.endpoints import EndpointState
 from meshd.core.model import Reason, Status
 from meshd.errors import DamagedDatabaseError, NewerDatabaseError
 from meshd.store import migrations as module
@@ -172,7 +173,7 @@ def test_the_newest_schema_keeps_every_old_row_with_its_path_and_status(
     old: apsw.Connection,
 ) -> None:
     applied = migrate(old, AT, upto=2) + migrate(old, AT)
-    assert [step.number for step in applied] == [2, 3]
+    assert [step.number for step in applied] == [2, 3, 4]
     rows = [Registry(old).agent(agent_id) for agent_id in "abcd"]
 
     assert [row and (row.status, row.project_path, row.last_path) for row in rows] == [
@@ -199,6 +200,29 @@ def test_old_unreachable_rows_have_a_reason_a_time_and_no_grace_behind_them(
     ]
     assert [row.unreachable_reason for row in found] == [Reason.PROJECT_MISSING] * 2
     assert [row.absent_clock for row in found] == [None, None]
+
+
+def test_the_relay_schema_gives_every_live_row_its_endpoint_and_no_other_row_one(
+    tmp_path: Path,
+) -> None:
+    connection = new_database(tmp_path / "meshd.db", upto=3)
+    connection.executemany(
+        "INSERT INTO agents (id, name, runtime, registered_at, namespace, status, unscanned)"
+        " VALUES (?1, ?1, 'codex', '2026', ?2, ?3, ?4)",
+        [
+            ("here", "work", "active", None),
+            ("gone", "work", "unreachable", None),
+            ("outside", "work", "active", "excluded"),
+            # Of a peer that took any name: two such could even ask for one subject.
+            ("unsafe", "a.b", "active", None),
+        ],
+    )
+    connection.execute("INSERT INTO endpoints VALUES ('ghost', 'relay.agent.x.ghost', 'live', '1')")
+
+    assert [step.number for step in migrate(connection, AT)] == [4]
+    assert [(row.endpoint.subject, row.state) for row in Registry(connection).endpoints()] == [
+        ("relay.agent.work.here", EndpointState.LIVE)
+    ]
 
 
 def test_old_denials_and_rules_are_kept_and_an_old_rule_allows(old: apsw.Connection) -> None:

@@ -57,6 +57,7 @@ CREATE INDEX agents_by_status ON agents (status, unreachable_since);
 CREATE INDEX agents_by_scan_root ON agents (scan_root, status);
 CREATE INDEX agents_by_last_path ON agents (last_path);
 CREATE INDEX agents_unscanned ON agents (unscanned) WHERE unscanned IS NOT NULL;
+CREATE INDEX agents_by_last_seen ON agents (last_seen_at) WHERE last_seen_at IS NOT NULL;
 
 -- Paths the operator told meshd to leave alone. Mirrored to policy.json.
 CREATE TABLE denials (
@@ -127,11 +128,16 @@ CREATE TABLE incumbents (
 
 -- Relay subjects, in the same transaction as the agent they belong to.
 CREATE TABLE endpoints (
-    agent_id   TEXT PRIMARY KEY NOT NULL,
-    subject    TEXT NOT NULL UNIQUE,
-    state      TEXT NOT NULL DEFAULT 'live',
+    subject    TEXT PRIMARY KEY NOT NULL,
+    agent_id   TEXT NOT NULL,       -- of a retired one the row may be gone
+    namespace  TEXT NOT NULL,
+    state      TEXT NOT NULL        -- all but `live` wait for a relay outside the database
+               CHECK (state IN ('pending', 'live', 'retired')),
     created_at TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX endpoints_by_agent ON endpoints (agent_id);
+CREATE INDEX endpoints_unsettled ON endpoints (state) WHERE state <> 'live';
 
 -- Registrations under way: what the next start must finish or undo.
 CREATE TABLE intents (
