@@ -21,6 +21,7 @@ from meshd.core.model import Source
 from meshd.core.settling import Settling
 from meshd.course import SweepCourses
 from meshd.deciding import Deciding
+from meshd.discovery import Discovery
 from meshd.inbox import Inbox
 from meshd.looker import make_looker
 from meshd.reconciler import Reconciler
@@ -53,6 +54,7 @@ class Parts:
     reconciler: Reconciler
     sweeper: Sweeper
     watcher: Watcher | None
+    discovery: Discovery
 
     @property
     def longest_wait(self) -> float:
@@ -142,7 +144,7 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
             log.warning("backend_unavailable", backend="fanotify", using="inotify")
         watcher = Watcher(shared, store.path.parent)
         roots.changed = watcher.configure
-    parts = Parts(shared, courses, reconciler, sweeper, watcher)
+    parts = Parts(shared, courses, reconciler, sweeper, watcher, Discovery(shared))
     if watcher is not None:
         sweeper.is_blind = lambda: not parts.is_watched
     return parts

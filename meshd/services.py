@@ -29,11 +29,12 @@ from meshd.core.model import Source
 from meshd.errors import MeshdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Generator, Mapping, Sequence
 
     from meshd.assembly import Parts
     from meshd.commands import Registered, Unregistered
     from meshd.core.access import Action
+    from meshd.core.candidates import SearchEvent
     from meshd.core.model import Agent
     from meshd.watcher import Coverage
 
@@ -208,6 +209,12 @@ class Services:
         act = AcceptRoot(path)
         self._inbox.post(act)
         return act.future
+
+    def discover(
+        self, roots: Sequence[str], max_depth: int | None, stop: Callable[[], bool]
+    ) -> Generator[SearchEvent, None, None]:
+        """Search directories for candidates; see `Discovery.discover`."""
+        return self._parts.discovery.discover(roots, max_depth, stop)
 
     def register(
         self, path: str, overrides: Mapping[str, Any], approver: str, *, dry_run: bool = False
