@@ -12,7 +12,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from meshd.clock import timestamp
 from meshd.core.closing import costly_paths, touched_ids, unlooked
 from meshd.core.guard import Holds, guard
 from meshd.core.model import Change, Kind, Observation, Outcome, Reason, Source
@@ -21,6 +20,7 @@ from meshd.core.plan import Plan, plan
 from meshd.core.verdict import Known, Verdict, judge
 from meshd.errors import StoppingError
 from meshd.looker.look import NoDescriptorsError
+from meshd.relay.embedded import EmbeddedRelay, follow, mend
 from meshd.store import apply, changelog
 from meshd.store.registry import Registry
 
@@ -80,6 +80,25 @@ class Rider:
 
 
 NO_RIDER = Rider()
+
+
+@dataclass(frozen=True, slots=True)
+class Decidable:
+    """What is to be decided and written in one transaction.
+
+    Attributes:
+        observations: the looks of a closed batch.
+        circumstances: what the plan rests on.
+        looked_before: paths whose loss may cost a row something (see `costly_paths`).
+        guarded: for the last batch of a sweep: the mass guard's part.
+        rider: what else goes into the transaction.
+    """
+
+    observations: Sequence[Observation]
+    circumstances: Circumstances
+    looked_before: Container[str]
+    guarded: GuardedSweep | None = None
+    rider: Rider = NO_RIDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,46 +218,55 @@ class Looking:
         )
 
 
-def commit_operation(  # noqa: PLR0913 - the last three are keywords of one caller each
-    observations: Sequence[Observation],
-    circumstances: Circumstances,
-    clock: Clock,
-    *,
-    looked_before: Container[str],
-    guarded: GuardedSweep | None = None,
-    rider: Rider = NO_RIDER,
+def commit_operation(
+    decidable: Decidable, now: Callable[[], str], *, is_outbox: bool
 ) -> Callable[[apsw.Connection], Committed]:
     """Return the operation that turns looks into changes, for the writer to run.
 
     Args:
-        observations: the looks of a closed batch.
-        circumstances: what the plan rests on.
-        clock: stamps what changed.
-        looked_before: paths whose loss may cost a row something (see `costly_paths`).
-        guarded: for the last batch of a sweep: the mass guard's part.
-        rider: what else goes into the transaction.
+        decidable: what to decide.
+        now: returns the wall-clock time that is stamped on what changed, RFC 3339.
+        is_outbox: whether a relay outside the database has to confirm endpoints.
     """
+    circumstances, guarded = decidable.circumstances, decidable.guarded
 
     def operation(connection: apsw.Connection) -> Committed:
         registry = Registry(connection)
-        known = load_for(registry, observations)
-        verdicts = judge(observations, known, circumstances)
+        known = load_for(registry, decidable.observations)
+        verdicts = judge(decidable.observations, known, circumstances)
         reopened = unlooked(known, verdicts, circumstances)
-        reopened |= costly_paths(known, verdicts, circumstances, looked_before)
+        reopened |= costly_paths(known, verdicts, circumstances, decidable.looked_before)
         if reopened:
             return Committed(reopened=frozenset(reopened))
         sweep = circumstances.sweep
         planned, holds = _guarded(registry, known, verdicts, circumstances, guarded)
-        at = timestamp(clock.wall_ns())
-        told = (*rider.told, *_told_of_holds(guarded, holds))
+        at = now()
+        told = (*decidable.rider.told, *_told_of_holds(guarded, holds))
         numbers = changelog.append(connection, told, at)
         numbers += apply.apply(connection, planned, at)
+        moved = follow(EmbeddedRelay(connection, at, is_outbox), known.rows, planned)
+        numbers += changelog.append(connection, moved, at)
         if sweep is not None and any(one.kind is Kind.REGISTERED for one in planned.changes):
             # Its number is used up: no row of this sweep yields in a later one.
             apply.set_meta(connection, "sweep", str(sweep.number))
-        rider.act(connection)
-        changes = zip(numbers, (*told, *planned.changes), strict=True)
+        decidable.rider.act(connection)
+        changes = zip(numbers, (*told, *planned.changes, *moved), strict=True)
         return Committed(tuple(changes), verdicts, holds=holds)
+
+    return operation
+
+
+def mend_operation(
+    source: Source, now: Callable[[], str], *, is_outbox: bool
+) -> Callable[[apsw.Connection], Committed]:
+    """Return the operation that brings endpoints to what the rows ask for."""
+
+    def operation(connection: apsw.Connection) -> Committed:
+        at = now()
+        relay = EmbeddedRelay(connection, at, is_outbox)
+        changes = mend(relay, Registry(connection).wanted_endpoints(), source)
+        numbers = changelog.append(connection, changes, at)
+        return Committed(tuple(zip(numbers, changes, strict=True)))
 
     return operation
 

@@ -1,17 +1,19 @@
 """Handing an operation to the writer, and what follows from its commit.
 
-Owns what happens once changes are durable: signatures are learnt, changes are told to the
-log. Used by the reconciler's thread alone. Promises: nothing follows from what was not
-committed.
+Owns what happens once changes are durable: signatures are learnt, a relay outside the database
+is woken, changes are told to the log. Used by the reconciler's thread alone. Promises: nothing
+follows from what was not committed.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshd.batch import commit_operation, mend_operation
 from meshd.clock import timestamp
 from meshd.core.model import Kind
 from meshd.core.verdict import OPERATOR_ACTS, Stand
+from meshd.relay.embedded import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     import apsw
     from structlog.typing import FilteringBoundLogger
 
-    from meshd.batch import Committed
+    from meshd.batch import Committed, Decidable
     from meshd.clock import Clock
-    from meshd.core.model import Change
+    from meshd.core.model import Change, Source
     from meshd.core.verdict import Verdict
     from meshd.signatures import Signatures
     from meshd.store.store import Store
@@ -31,22 +33,61 @@ TOLD_ONE_BY_ONE = 100
 
 _WARNINGS = {Kind.UNREACHABLE, Kind.DISPLACED, Kind.REFUSED, Kind.INVALID, Kind.HELD}
 _ERRORS = {Kind.ROOT_SICK}
+# What a thing left, where that says more than what it came to.
+_FROM = {Kind.RELOCATED: "projectPath", Kind.ENDPOINT: "subject"}
 
 
 class Committer:
-    """Commits for the reconciler."""
+    """Commits for the reconciler.
+
+    Attributes:
+        is_outbox: whether a relay outside the database has to confirm endpoints.
+        committed: called after each commit, for that relay; must return at once.
+    """
 
     def __init__(
-        self, store: Store, signatures: Signatures, clock: Clock, log: FilteringBoundLogger
+        self,
+        store: Store,
+        signatures: Signatures,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        *,
+        is_outbox: bool = False,
     ) -> None:
         self._store = store
         self._clock = clock
         self._signatures = signatures
         self._log = log
+        self.is_outbox = is_outbox
+        self.committed: Callable[[], None] = lambda: None
 
     def now(self) -> str:
         """Return the wall-clock time that is stamped on what is committed, RFC 3339."""
         return timestamp(self._clock.wall_ns())
+
+    def carry_out(self, decidable: Decidable) -> Committed:
+        """Decide looks and commit what follows.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+        return self.commit(commit_operation(decidable, self.now, is_outbox=self.is_outbox))
+
+    def mend_endpoints(self, source: Source) -> Sequence[tuple[int, Change]]:
+        """Bring endpoints to what rows ask for, if they differ; return what was changed.
+
+        Raises:
+            StoreError: nothing was written.
+        """
+        with self._store.reading() as registry:
+            if not registry.endpoints_differ(SETTLED[self.is_outbox]):
+                return ()
+        operation = mend_operation(source, self.now, is_outbox=self.is_outbox)
+        changes = self.commit(operation).changes
+        self._log.warning(
+            "endpoints_mended", agents=len(changes), why="rows and endpoints did not agree"
+        )
+        return changes
 
     def commit(self, operation: Callable[[apsw.Connection], Committed]) -> Committed:
         """Run an operation in the writer and learn from it.
@@ -56,6 +97,7 @@ class Committer:
         """
         committed = self._store.writer.submit(operation).result()
         self._learn(committed.verdicts)
+        self.committed()
         return committed
 
     def _learn(self, verdicts: Mapping[str, Verdict]) -> None:
@@ -78,7 +120,8 @@ class Committer:
                 "path": change.path,
                 "agent_id": change.agent_id,
                 "seq": seq,
-                "from_": before.get("projectPath") if change.kind is Kind.RELOCATED else None,
+                "from_": before.get(_FROM.get(change.kind, "")),
+                "to": after.get("subject"),
                 "why": after.get("unreachableReason") or after.get("reason"),
             }
             level = "warning" if change.kind in _WARNINGS else "info"

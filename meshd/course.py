@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from meshd.batch import Committed, GuardedSweep, Rider, commit_operation
+from meshd.batch import Committed, Decidable, GuardedSweep, Rider
 from meshd.commands import SweepResult
 from meshd.core.cadence import observed_advance
 from meshd.core.guard import Holds
@@ -23,7 +23,7 @@ from meshd.store import apply, changelog
 from meshd.store.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import apsw
 
@@ -73,6 +73,7 @@ class SweepCourses:
         holds: what the mass guard holds.
         trouble: why the newest thing that could not be committed was not; None again once a
             sweep is committed whole.
+        swept: called after each sweep, for a relay outside the database; must return at once.
     """
 
     def __init__(self, shared: Shared, *, interval: float, grace: float, settle: float) -> None:
@@ -84,6 +85,7 @@ class SweepCourses:
         self.last: SweepResult | None = None
         self.holds = Holds()
         self.trouble: str | None = None
+        self.swept: Callable[[], None] = lambda: None
         # Monotonic seconds at the end of the last completed healthy sweep of each root.
         self._observed: dict[str, float] = {}
 
@@ -281,14 +283,13 @@ class SweepCourses:
                 apply.discharge_incumbents(connection, ended.completed - ended.broken)
 
         view = self._shared.roots.view
-        committed = self._shared.committer.commit(
-            commit_operation(
+        committed = self._shared.committer.carry_out(
+            Decidable(
                 closed.observations,
                 view.circumstances(incumbents=incumbents, sweep=context),
-                self._shared.clock,
-                looked_before={one.path for one in closed.observations},
-                guarded=GuardedSweep(self.holds, now, ended.confirm, silent=ended.sync),
-                rider=Rider(act=also),
+                {one.path for one in closed.observations},
+                GuardedSweep(self.holds, now, ended.confirm, silent=ended.sync),
+                Rider(act=also),
             )
         )
         if committed.reopened:
@@ -299,12 +300,14 @@ class SweepCourses:
     def _conclude(
         self, course: Course, ended: SweepEnded, clocks: Mapping[str, float], holds: Holds
     ) -> SweepResult:
+        course.changes.extend(self._shared.committer.mend_endpoints(course.source))
         now = self._shared.clock.monotonic()
         self.current, self.trouble = None, None
         result = self._sum_up(course, ended, now, holds)
         if not ended.sync:
             self._observed.update(dict.fromkeys(clocks, now))
             self.holds, self.last = holds, result
+            self.swept()
         self._shared.committer.tell(course.changes)
         return result
 
@@ -324,7 +327,11 @@ class SweepCourses:
 
     def _sum_up(self, course: Course, ended: SweepEnded, now: float, holds: Holds) -> SweepResult:
         kinds = Counter(change.kind for _, change in course.changes)
-        about_agents = sum(change.agent_id is not None for _, change in course.changes)
+        # An endpoint follows its row, which is counted.
+        about_agents = sum(
+            change.agent_id is not None and change.kind is not Kind.ENDPOINT
+            for _, change in course.changes
+        )
         states = self._shared.roots.view.states
         return SweepResult(
             started_at=ended.started_at,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from meshd.batch import NO_RIDER, commit_operation
+from meshd.batch import NO_RIDER, Decidable
 from meshd.core.model import Source
 
 if TYPE_CHECKING:
@@ -65,14 +65,9 @@ class Deciding:
                 with self._shared.store.reading() as registry:
                     closed = looking.close(registry, looks, view, circumstances)
                 looks = list(closed.observations)
-            committed = self._shared.committer.commit(
-                commit_operation(
-                    looks,
-                    circumstances,
-                    self._shared.clock,
-                    looked_before={one.path for one in looks},
-                    rider=rider,
-                )
+            seen = {one.path for one in looks}
+            committed = self._shared.committer.carry_out(
+                Decidable(looks, circumstances, seen, rider=rider)
             )
             if not committed.reopened:
                 return committed

@@ -8,11 +8,13 @@ a control it takes resolves.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
-from meshd.batch import commit_operation
+from meshd.batch import Decidable
 from meshd.commands import (
+    Heartbeat,
     SecondLook,
     SweepAbandoned,
     SweepBegan,
@@ -48,7 +50,10 @@ class Act(Protocol):
 
 
 Acts: TypeAlias = "Mapping[type, Callable[[Any], object]]"
-"""By the class of an act, what carries it out and returns what its future resolves to."""
+"""By the class of an act, what carries it out and returns what its future resolves to.
+
+Heartbeats are many: theirs takes a run of them and returns, for each, its error or None.
+"""
 
 
 # How often a sync asks whether everything older is decided, in seconds.
@@ -98,8 +103,12 @@ class Reconciler:
             self._take_in([(hint.path, hint.source) for hint in batch.hints])
         if batch.widened:
             self._making_up = self._sweep_wanted()
-        for control in batch.controls:
-            self._handle(control, draining=batch.draining)
+        for kind, run in itertools.groupby(batch.controls, key=type):
+            if kind is Heartbeat:
+                self._beat(cast("list[Heartbeat]", list(run)))
+                continue
+            for control in run:
+                self._handle(control, draining=batch.draining)
 
     # hints
 
@@ -131,10 +140,7 @@ class Reconciler:
         rest = tuple(one for one in closed.observations if one.path not in closed.costly)
         if not rest:
             return
-        operation = commit_operation(
-            rest, circumstances, self._shared.clock, looked_before=looked_before
-        )
-        committed = self._shared.committer.commit(operation)
+        committed = self._shared.committer.carry_out(Decidable(rest, circumstances, looked_before))
         if committed.reopened:
             again = {one.path: one.source for one in rest}
             again |= dict.fromkeys(committed.reopened - again.keys(), Source.API)
@@ -213,6 +219,20 @@ class Reconciler:
             raise TypeError(f"bug: {type(control).__name__} is not a control")
         asked = cast("Act", control)
         self._answer(asked.future, lambda: act(asked))
+
+    def _beat(self, beats: Sequence[Heartbeat]) -> None:
+        """Carry out heartbeats that stand next to each other together: a flood is one commit."""
+        try:
+            errors = cast("list[MeshdError | None]", self._acts[Heartbeat](beats))
+        except MeshdError as error:
+            if isinstance(error, StoreError):
+                self._courses.trouble = error.message
+            errors = [error] * len(beats)
+        for beat, refusal in zip(beats, errors, strict=True):
+            if refusal is None:
+                beat.future.set_result(None)
+            else:
+                beat.future.set_exception(refusal)
 
     def _second_look(self, control: SecondLook) -> None:
         pending = self._shared.looking.pending
