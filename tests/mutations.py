@@ -135,7 +135,7 @@ MUTATIONS: Final = (
         "meshd/core/cadence.py",
         "    return min(max(elapsed, 0.0), 2 * interval)\n",
         "    return max(elapsed, 0.0)\n",
-        MACHINE,
+        "tests/core/test_cadence.py",
     ),
     Mutation(
         "R8: an absence no sweep has seen expires",
