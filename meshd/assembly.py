@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshd.acts import OperatorActs
 from meshd.batch import Looking
-from meshd.commands import AcceptRoot, Allow, Deny, Forget
+from meshd.commands import AcceptRoot, Allow, Deny, Forget, Heartbeat, SetRule, TellTurns
 from meshd.committer import Committer
 from meshd.core.cadence import Cadence
 from meshd.core.coalescer import Coalescer
@@ -22,6 +22,7 @@ from meshd.core.settling import Settling
 from meshd.course import SweepCourses
 from meshd.deciding import Deciding
 from meshd.discovery import Discovery
+from meshd.heartbeats import Heartbeats
 from meshd.inbox import Inbox
 from meshd.looker import make_looker
 from meshd.reconciler import Reconciler
@@ -88,11 +89,15 @@ def _acts(shared: Shared, courses: SweepCourses) -> Acts:
     """Return what carries out each act of the operator."""
     deciding = Deciding(shared, courses.context)
     operator = OperatorActs(shared, courses, deciding)
+    heartbeats = Heartbeats(shared)
     return {
         Deny: operator.deny,
         Allow: operator.allow,
         Forget: operator.forget,
         AcceptRoot: operator.accept_root,
+        SetRule: operator.set_rule,
+        Heartbeat: heartbeats.beat,
+        TellTurns: heartbeats.tell_turns,
     }
 
 

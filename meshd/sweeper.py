@@ -1,9 +1,10 @@
 """The anti-entropy sweep: the timer that makes what was missed come right.
 
-Owns when a sweep runs and what it asks. It walks every healthy root and puts hints for what
-moved, for what the registry knows and the walk did not meet, and for what every sweep asks
-anew. It never writes: whether anything changed is the reconciler's to say (R3). Promises:
-one sweep at a time, and a sweep asked for begins after the asking.
+Owns when a sweep runs and what it asks, and the tick by which time alone is told. It walks
+every healthy root and puts hints for what moved, for what the registry knows and the walk did
+not meet, and for what every sweep asks anew. It never writes: whether anything changed is the
+reconciler's to say (R3). Promises: one sweep at a time, and a sweep asked for begins after the
+asking.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from meshd.clock import timestamp
-from meshd.commands import RootCheck, SweepAbandoned, SweepBegan, SweepEnded, SweepResult
+from meshd.commands import (
+    RootCheck,
+    SweepAbandoned,
+    SweepBegan,
+    SweepEnded,
+    SweepResult,
+    TellTurns,
+)
 from meshd.core.model import Hint, Source
 from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
@@ -37,6 +45,9 @@ Result = TypeVar("Result")
 
 # Seconds between sweeps while a root that should be watched is not, or not wholly.
 BLIND_INTERVAL = 60.0
+
+# Seconds between the ticks that tell which healths turned by time alone.
+TICK = 60.0
 
 # How often a wait for the reconciler looks whether the daemon is stopping, in seconds.
 STOP_POLL = 0.2
@@ -84,6 +95,7 @@ class Sweeper:
         self._count = 0
         self._failures = 0
         self._last_end: float | None = None
+        self._tick_due = -math.inf
         self.cadence = cadence
 
     def request(
@@ -121,14 +133,26 @@ class Sweeper:
                 due = self._cadence_now().next_due(
                     self._last_end, jitter=jitter, failures=self._failures
                 )
-                requests = self._wait_for_requests(due)
+                requests = self._wait_for_requests(min(due, self._tick_due))
                 if self._stopping.is_set():
                     self._refuse(requests)
                 elif requests or self._shared.clock.monotonic() >= due:
                     self.sweep(requests)
                     jitter = self._jitter()
+                self.tick()
         finally:
             self._refuse_the_rest()
+
+    def tick(self) -> None:
+        """Let it be told what time has turned, once every `TICK` seconds.
+
+        The first tick comes after the first sweep: until then nobody knows who is live.
+        """
+        now = self._shared.clock.monotonic()
+        if now >= self._tick_due:
+            self._tick_due = now + TICK
+            with contextlib.suppress(StoppingError):  # the next start's tick tells it
+                self._shared.inbox.post(TellTurns())
 
     def _cadence_now(self) -> Cadence:
         """Return the cadence to keep: a shorter one while events cannot tell of everything."""

@@ -30,11 +30,18 @@ from meshd.answers.mesh import (
     sweep_document,
     tally,
 )
+from meshd.answers.topology import (
+    access_document,
+    route_document,
+    rules_document,
+    topology_document,
+)
 
 __all__ = [
     "InvalidTimeError",
     "Running",
     "Tally",
+    "access_document",
     "agent_document",
     "claims_document",
     "denied_document",
@@ -46,8 +53,11 @@ __all__ = [
     "paths_document",
     "registry_document",
     "roots_document",
+    "route_document",
+    "rules_document",
     "status_document",
     "sweep_document",
     "tally",
+    "topology_document",
     "unreachable_document",
 ]

@@ -5,15 +5,16 @@ Owns the two faces of a row: what the registry knows of it, and the manifest it 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from meshd.core.access import ANY, may_see
 from meshd.core.document import to_document
-from meshd.core.health import HealthStatus, health
+from meshd.core.endpoints import EndpointState
+from meshd.core.health import HealthStatus, health_at, last_seen_seconds
 from meshd.core.model import ClaimOutcome, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from meshd.core.model import Agent
     from meshd.store.registry import Record, Registry
@@ -28,7 +29,7 @@ def registry_document(registry: Registry, now_ns: int) -> Document:
         registry: where to read.
         now_ns: the wall clock, for the health of agents.
     """
-    return _listed(registry.records(), now_ns)
+    return _listed(registry, registry.records(), now_ns)
 
 
 def unreachable_document(registry: Registry, now_ns: int, before: str | None = None) -> Document:
@@ -40,15 +41,27 @@ def unreachable_document(registry: Registry, now_ns: int, before: str | None = N
         before: only those unreachable since before this RFC 3339 time, in UTC with
             milliseconds (see `instant`).
     """
-    return _listed(registry.unreachable(before), now_ns)
+    return _listed(registry, registry.unreachable(before), now_ns)
 
 
-def _listed(records: Iterable[Record], now_ns: int) -> Document:
-    return {"agents": [agent_document(record, now_ns) for record in records]}
+def _listed(registry: Registry, records: Iterable[Record], now_ns: int) -> Document:
+    unsettled = registry.unsettled_endpoints()
+    pending = {one.endpoint.agent_id for one in unsettled if one.state is EndpointState.PENDING}
+    return {
+        "agents": [
+            agent_document(record, now_ns, pending=record.agent.id in pending) for record in records
+        ]
+    }
 
 
-def agent_document(record: Record, now_ns: int) -> Document:
-    """Return what the registry knows of one agent: every key present, null when empty."""
+def agent_document(record: Record, now_ns: int, *, pending: bool = False) -> Document:
+    """Return what the registry knows of one agent: every key present, null when empty.
+
+    Args:
+        record: the agent.
+        now_ns: the wall clock, for its health.
+        pending: whether the relay has yet to confirm its endpoint.
+    """
     agent = record.agent
     return {
         "id": agent.id,
@@ -68,7 +81,7 @@ def agent_document(record: Record, now_ns: int) -> Document:
         "confirmed": _confirmed(record),
         "unreachableReason": agent.unreachable_reason and str(agent.unreachable_reason),
         "unreachableFor": _unreachable_seconds(record),
-        "flags": _flags(record),
+        "flags": _flags(record, pending=pending),
         "registeredAt": agent.registered_at,
         "registeredBy": agent.registered_by,
         "updatedAt": agent.updated_at,
@@ -94,30 +107,46 @@ def agent_document(record: Record, now_ns: int) -> Document:
     }
 
 
-def discovery_document(
+def discovery_document(  # noqa: PLR0913 - the last four are filters, each by its name
     registry: Registry,
     now_ns: int,
     *,
     runtime: str | None = None,
     capability: str | None = None,
+    caller_namespace: str | None = None,
+    system_ids: Collection[str] = (),
 ) -> Document:
     """Return the agents that may be discovered, as manifests with their health.
 
     Paths and namespaces are left out, as the peer leaves them out of this answer.
+
+    Args:
+        registry: where to read.
+        now_ns: the wall clock, for the health of agents.
+        runtime: only agents of this runtime.
+        capability: only agents that have this capability.
+        caller_namespace: only agents that this namespace may reach.
+        system_ids: ids of `[relay] system`, which everyone may reach.
     """
-    agents = [record.agent for record in registry.live_records()]
+    rules = registry.explicit_rules()
+    caller = ANY if caller_namespace is None else caller_namespace
     return {
         "agents": [
-            _without_namespace(agent)
-            | {
-                "healthStatus": str(health_of(agent, now_ns)),
-                "lastSeenAt": agent.last_seen_at,
-                "lastSeenEvent": agent.last_seen_event,
-            }
-            for agent in agents
+            _without_namespace(agent) | health_fields(agent, now_ns)
+            for agent in (record.agent for record in registry.live_records())
             if (runtime is None or agent.runtime == runtime)
             and (capability is None or capability in agent.capabilities)
+            and may_see(caller, agent, rules, system_ids)
         ]
+    }
+
+
+def health_fields(agent: Agent, now_ns: int) -> Document:
+    """Return how lively an agent is, as lists of agents show it."""
+    return {
+        "healthStatus": str(health_of(agent, now_ns)),
+        "lastSeenAt": agent.last_seen_at,
+        "lastSeenEvent": agent.last_seen_event,
     }
 
 
@@ -165,16 +194,9 @@ def health_document(agent: Agent, now_ns: int) -> Document:
 
 def health_of(agent: Agent, now_ns: int) -> HealthStatus:
     """Return the health of an agent at a moment of the wall clock."""
-    return health(agent.live, _seconds_since(agent.last_seen_at, now_ns))
-
-
-def _seconds_since(moment: str | None, now_ns: int) -> float | None:
-    if moment is None:
-        return None
-    try:
-        return now_ns / 1e9 - datetime.fromisoformat(moment).timestamp()
-    except ValueError:  # a damaged column tells of no heartbeat (fault 55)
-        return None
+    if not agent.live:
+        return HealthStatus.UNREACHABLE
+    return health_at(last_seen_seconds(agent.last_seen_at), now_ns / 1e9)
 
 
 def _confirmed(record: Record) -> bool:
@@ -194,8 +216,10 @@ def _unreachable_seconds(record: Record) -> float | None:
     return record.root_observed_seconds - agent.absent_clock
 
 
-def _flags(record: Record) -> list[str]:
+def _flags(record: Record, *, pending: bool) -> list[str]:
     flags = list(record.agent.flags)
+    if pending:
+        flags.append("relay-pending")
     if record.claim_outcome is ClaimOutcome.INVALID:
         flags.append(f"invalid:{record.claim_reason}")
     if record.agent.unscanned is not None:

@@ -2,7 +2,8 @@
 
 Owns the rules between namespaces and their order. Assumes effective namespaces and valid ids,
 both safe subject tokens. Promises one answer for every pair: the rule of the highest priority
-that says anything decides, and what no rule allows is refused.
+that says anything decides, and what no rule allows is refused. What a namespace may see is
+what an ordinary agent of it may reach.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from meshd.core.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from meshd.core.model import Agent
 
@@ -84,19 +85,53 @@ def decide(
     """Say whether `caller` may reach `target`.
 
     Args:
-        caller: who asks; its own endpoint plays no part.
-        target: whom it wants to reach; without an endpoint nobody reaches it.
+        caller: who asks; unless it is live it reaches nobody.
+        target: whom it wants to reach; unless it is live nobody reaches it.
         rules: what the operator allowed and denied.
         system_ids: ids of `[relay] system`. What a manifest says of itself counts for nothing.
     """
-    if target.status is not Status.ACTIVE:
-        return Decision(False, None, None, "the target is unreachable")
-    if not target.live:
-        return Decision(False, None, None, "the target is unscanned")
+    for role, agent in (("target", target), ("caller", caller)):
+        if agent.status is not Status.ACTIVE:
+            return refusal(f"the {role} is unreachable")
+        if not agent.live:
+            return refusal(f"the {role} is unscanned")
     rule, action, reason = _judge(caller, target, rules, system_ids)
     if action is Action.DENY:
         return Decision(False, None, rule, reason)
     return Decision(True, subject(target.namespace, target.id), rule, reason)
+
+
+def refusal(reason: str) -> Decision:
+    """Return the decision about two of which one has no endpoint: no rule is asked."""
+    return Decision(False, None, None, reason)
+
+
+def may_see(caller: str, target: Agent, rules: ExplicitRules, system_ids: Collection[str]) -> bool:
+    """Say whether a namespace may see an agent.
+
+    Args:
+        caller: a namespace, or `*` for the operator, who sees everything that is live.
+        target: the agent; unless it is live nobody sees it.
+        rules: what the operator allowed and denied.
+        system_ids: ids of `[relay] system`; everyone sees them.
+    """
+    return target.live and (target.id in system_ids or _reaches(caller, target.namespace, rules))
+
+
+def reachable_namespaces(
+    caller: str, namespaces: Iterable[str], rules: ExplicitRules
+) -> frozenset[str]:
+    """Return those of `namespaces` that a namespace, or `*`, may reach."""
+    return frozenset(one for one in namespaces if _reaches(caller, one, rules))
+
+
+def is_open(rules: ExplicitRules) -> bool:
+    """Whether the operator let every namespace reach every other."""
+    return rules.get((ANY, ANY)) is Action.ALLOW
+
+
+def _reaches(caller: str, namespace: str, rules: ExplicitRules) -> bool:
+    return caller == ANY or _judge_namespaces(caller, namespace, rules)[1] is Action.ALLOW
 
 
 def _judge(
@@ -105,12 +140,16 @@ def _judge(
     """Return the first rule that says anything, highest priority first."""
     if caller.id in system_ids or target.id in system_ids:
         return Rule.SYSTEM, Action.ALLOW, "one of the two is a system agent"
-    source, goal = caller.namespace, target.namespace
+    return _judge_namespaces(caller.namespace, target.namespace, rules)
+
+
+def _judge_namespaces(source: str, goal: str, rules: ExplicitRules) -> tuple[Rule, Action, str]:
+    """Return the first rule between two namespaces that says anything."""
     if source == goal:
         return Rule.SAME_NAMESPACE, Action.ALLOW, f"both are in namespace {source}"
     explicit = rules.get((source, goal))
     if explicit is not None:
         return Rule.EXPLICIT, explicit, f"a rule says {explicit} from {source} to {goal}"
-    if rules.get((ANY, ANY)) is Action.ALLOW:
+    if is_open(rules):
         return Rule.OPEN_MESH, Action.ALLOW, "the mesh is open"
     return Rule.CROSS_NAMESPACE, Action.DENY, f"no rule allows {source} to reach {goal}"

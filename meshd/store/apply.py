@@ -24,10 +24,11 @@ from meshd.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     import apsw
 
+    from meshd.core.access import Action
     from meshd.core.model import Agent, Claim, Denial, RootState
     from meshd.core.plan import Plan
 
@@ -145,6 +146,35 @@ def remove_denial(connection: apsw.Connection, path: str) -> bool:
     """Take a denial back; return whether there was one."""
     connection.execute("DELETE FROM denials WHERE path = ?", (os.fsencode(path),))
     return bool(connection.changes())
+
+
+def note_heartbeats(connection: apsw.Connection, events: Mapping[str, str], at: str) -> None:
+    """Write down, by id, what agents said when they were last heard from.
+
+    Neither `seq` nor `updated_at` moves: what the manifest says is still the same.
+    """
+    connection.executemany(
+        "UPDATE agents SET last_seen_at = ?, last_seen_event = ? WHERE id = ?",
+        ((at, event, agent_id) for agent_id, event in events.items()),
+    )
+
+
+def set_rule(
+    connection: apsw.Connection, source: str, target: str, action: Action | None, at: str
+) -> None:
+    """Set the operator's rule between two namespaces; None takes it away."""
+    if action is None:
+        connection.execute(
+            "DELETE FROM rules WHERE source_namespace = ? AND target_namespace = ?",
+            (source, target),
+        )
+        return
+    connection.execute(
+        "INSERT INTO rules (source_namespace, target_namespace, action, created_at)"
+        " VALUES (?, ?, ?, ?) ON CONFLICT(source_namespace, target_namespace)"
+        " DO UPDATE SET action = excluded.action, created_at = excluded.created_at",
+        (source, target, str(action), at),
+    )
 
 
 def set_meta(connection: apsw.Connection, key: str, value: str) -> None:
