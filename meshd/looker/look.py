@@ -35,7 +35,7 @@ _NO_DIRECTORY_ERRNOS: Final = _GONE_ERRNOS | {errno.ELOOP}
 # What an open says when the file was removed or replaced after it was judged.
 _SWAPPED_ERRNOS: Final = _GONE_ERRNOS | {errno.ELOOP, errno.ENXIO}
 # A FIFO does not block, a terminal does not become ours, a swapped-in symlink is refused.
-_READ_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+READ_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class NoDescriptorsError(MeshdError):
@@ -207,7 +207,7 @@ def _look_at_manifest(dork: int, owner: int, facts: _Facts) -> _Verdict:
     if refusal is not None:
         return _Verdict(Outcome.INVALID, refusal)
     try:
-        manifest = os.open("agent.json", _READ_FLAGS, dir_fd=dork)
+        manifest = os.open("agent.json", READ_FLAGS, dir_fd=dork)
     except OSError as error:
         if error.errno in _SWAPPED_ERRNOS:
             return _CHANGED
@@ -241,7 +241,7 @@ def _read(manifest: int, facts: _Facts) -> _Verdict:
     """Read and parse an open manifest, unless it is not the file that was judged."""
     if signature_of(os.fstat(manifest)) != facts.signature:
         return _CHANGED
-    data = _read_bounded(manifest)
+    data = read_bounded(manifest)
     if signature_of(os.fstat(manifest)) != facts.signature:
         return _CHANGED
     facts.content_hash = hashlib.sha256(data).hexdigest()
@@ -251,7 +251,7 @@ def _read(manifest: int, facts: _Facts) -> _Verdict:
         return _Verdict(Outcome.INVALID, rejected.reason, rejected.detail)
 
 
-def _read_bounded(manifest: int) -> bytes:
+def read_bounded(manifest: int) -> bytes:
     """Return the whole file, or one byte more than a manifest may have (fault 14)."""
     data = b""
     while len(data) <= CAP_BYTES:

@@ -50,8 +50,10 @@ def test_only_what_is_asked_for_changes(changes: dict[str, Any], expected: bytes
         (b'{"id": "a"}\n', b'{"id": "a", "traits": {"humor": 5, "chaos": [1, 2]}}\n'),
         (
             b'{\r\n\t"id" : "a"\r\n}\r\n',
-            b'{\r\n\t"id" : "a",\r\n\t"traits" : {\r\n\t\t"humor": 5,\r\n\t\t"chaos": [\r\n\t\t\t1,'
-            b"\r\n\t\t\t2\r\n\t\t]\r\n\t}\r\n}\r\n",
+            (
+                b'{\r\n\t"id" : "a",\r\n\t"traits" : {\r\n\t\t"humor": 5,\r\n\t\t"chaos": ['
+                b"\r\n\t\t\t1,\r\n\t\t\t2\r\n\t\t]\r\n\t}\r\n}\r\n"
+            ),
         ),
     ],
 )

@@ -358,21 +358,21 @@ def test_a_file_swapped_between_stat_and_open_is_not_judged(
         return judge(status, owner)
 
     monkeypatch.setattr(look_module, "_refusal", judge_then_change)
-    monkeypatch.setattr(look_module, "_read_bounded", lambda _: pytest.fail("it was read"))
+    monkeypatch.setattr(look_module, "read_bounded", lambda _: pytest.fail("it was read"))
     assert verdict(root, project) == (Outcome.UNKNOWN, Reason.CHANGED_WHILE_READ)
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_judged(
     root: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = look_module._read_bounded
+    read = look_module.read_bounded
 
     def read_then_change(descriptor: int) -> bytes:
         data = read(descriptor)
         rewrite(manifest_of(project))
         return data
 
-    monkeypatch.setattr(look_module, "_read_bounded", read_then_change)
+    monkeypatch.setattr(look_module, "read_bounded", read_then_change)
     assert verdict(root, project) == (Outcome.UNKNOWN, Reason.CHANGED_WHILE_READ)
 
 

@@ -1,0 +1,93 @@
+"""Renames that replace nothing by accident.
+
+Owns exchanging two names and taking a free one, both in one directory. Assumes an open
+directory. Promises that no file loses its last name on the way: where the kernel or the file
+system has no such rename, hard links take its place, and what a crash leaves behind then is
+under the names of this call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import Final
+
+_NOREPLACE: Final = 1
+_EXCHANGE: Final = 2
+# An old kernel, a file system that knows no flags, a container that forbids the call.
+_UNSUPPORTED: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EPERM})
+
+_RENAMEAT2: Final = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+
+
+def spare_name(temporary: str) -> str:
+    """Return the third name that an exchange by links uses for a moment."""
+    return f"{temporary.removesuffix('.tmp')}.old.tmp"
+
+
+def exchange(directory: int, temporary: str, name: str) -> None:
+    """Let two files change places; both names exist at every moment, or the spare one does.
+
+    Raises:
+        OSError: nothing was changed, or `settle_spare` has to bring it in order.
+    """
+    if _renamed(directory, temporary, name, _EXCHANGE):
+        return
+    spare = spare_name(temporary)
+    os.link(name, spare, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    try:
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.unlink(spare, dir_fd=directory)
+        raise
+    os.rename(spare, temporary, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def settle_spare(directory: int, temporary: str) -> None:
+    """Finish or undo an exchange by links that was cut short.
+
+    Raises:
+        OSError: what the kernel says.
+    """
+    spare = spare_name(temporary)
+    with suppress(FileNotFoundError, FileExistsError):
+        os.link(spare, temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    with suppress(FileNotFoundError):
+        os.unlink(spare, dir_fd=directory)
+
+
+def take_name(directory: int, old: str, new: str) -> None:
+    """Rename a file, unless the new name is taken.
+
+    Args:
+        directory: holds both names.
+        old: name of a file, or of a directory.
+        new: a directory gives way to a directory only while it is empty.
+
+    Raises:
+        OSError: FileExistsError when it is taken, else what the kernel says.
+    """
+    if _renamed(directory, old, new, _NOREPLACE):
+        return
+    if stat.S_ISDIR(os.stat(old, dir_fd=directory, follow_symlinks=False).st_mode):
+        os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
+        return
+    os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    os.unlink(old, dir_fd=directory)
+
+
+def _renamed(directory: int, old: str, new: str, flags: int) -> bool:
+    """Rename with flags; return whether that is possible here."""
+    if _RENAMEAT2 is None:
+        return False
+    arguments = (directory, os.fsencode(old), directory, os.fsencode(new), flags)
+    while _RENAMEAT2(*arguments) != 0:
+        number = ctypes.get_errno()
+        if number in _UNSUPPORTED:
+            return False
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return True
