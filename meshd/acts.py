@@ -1,4 +1,4 @@
-"""Acts of the operator: deny, allow, forget, accept a root.
+"""Acts of the operator: deny, allow, forget, accept a root, set a rule.
 
 Owns how each becomes one transaction. They pass the same inbox, looker, plan and writer as
 everything else (R3), but are free of R4 and of the grace: the operator said so. Used by the
@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING
 
 from meshd.batch import Committed, Rider
 from meshd.clock import timestamp
+from meshd.core.access import ANY, Action
 from meshd.core.lifecycle import Event, state_of, transition
 from meshd.core.model import Agent, Change, Denial, Hint, Kind, RootState, Source
+from meshd.core.namespace import normalise
 from meshd.core.snapshot import snapshot
-from meshd.errors import MeshdError, NotFoundError, StoppingError
+from meshd.errors import BadRequestError, MeshdError, NotFoundError, StoppingError
 from meshd.store import apply, changelog
+from meshd.store.registry import Registry
 
 if TYPE_CHECKING:
     import apsw
 
-    from meshd.commands import AcceptRoot, Allow, Deny, Forget
+    from meshd.commands import AcceptRoot, Allow, Deny, Forget, SetRule
     from meshd.course import SweepCourses
     from meshd.deciding import Deciding
     from meshd.shared import Shared
-    from meshd.store.registry import Registry
 
 
 class StillLiveError(MeshdError):
@@ -127,6 +129,36 @@ class OperatorActs:
             )
         return [record.agent]
 
+    def set_rule(self, act: SetRule) -> bool:
+        """Let one namespace reach another, or not; return whether that was news.
+
+        `*` to `*` is the open mesh: denying it takes that one rule away. Any other denial is
+        kept, because it holds in an open mesh too.
+
+        Raises:
+            BadRequestError: the two are not namespaces between which a rule can say anything.
+        """
+        _require_rule(act.source, act.target)
+        action = None if act.source == ANY and act.action is Action.DENY else act.action
+
+        def operation(connection: apsw.Connection) -> Committed:
+            before = Registry(connection).explicit_rules().get((act.source, act.target))
+            if before is action:
+                return Committed()
+            at = self._shared.committer.now()
+            ends = {"sourceNamespace": act.source, "targetNamespace": act.target}
+            told = Change(
+                Kind.RULE, None, None, Source.API,
+                before={**ends, "action": before}, after={**ends, "action": action},
+            )  # fmt: skip
+            (number,) = changelog.append(connection, [told], at)
+            apply.set_rule(connection, act.source, act.target, action, at)
+            return Committed(((number, told),))
+
+        committed = self._shared.committer.commit(operation)
+        self._shared.committer.tell(committed.changes)
+        return bool(committed.changes)
+
     def accept_root(self, act: AcceptRoot) -> None:
         """Take what lies at a root now for the root.
 
@@ -150,3 +182,26 @@ class OperatorActs:
         known = stored.get(act.path, RootState(act.path, healthy=False))
         state = RootState(act.path, True, None, check.identity, known.observed_seconds)
         self._courses.set_states({act.path: state}, stored, Source.API)
+
+
+def _require_rule(source: str, target: str) -> None:
+    """Refuse two names between which no rule can say anything.
+
+    Raises:
+        BadRequestError: it says which, and what to write instead.
+    """
+    if (source == ANY) != (target == ANY):
+        raise BadRequestError(
+            f"a rule from {source!a} to {target!a} is one-sided",
+            hint="name both namespaces, or give * for both to open the mesh",
+        )
+    for name in (source, target):
+        normal = normalise(name)
+        if name not in (ANY, normal):
+            instead = f"write {normal}" if normal else "use letters, digits and hyphens"
+            raise BadRequestError(f"{name!a} is not a namespace", hint=instead)
+    if source == target != ANY:
+        raise BadRequestError(
+            f"agents of one namespace always reach each other: {source}",
+            hint="give a project another namespace in its manifest to set it apart",
+        )

@@ -12,9 +12,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from meshd.acts import OperatorActs
+from meshd.announcer import Announcer
 from meshd.batch import Looking
-from meshd.commands import AcceptRoot, Allow, Deny, Forget, Heartbeat, SetRule, TellTurns
+from meshd.commands import (
+    AcceptRoot,
+    Allow,
+    Confirmation,
+    Deny,
+    Forget,
+    Heartbeat,
+    SetRule,
+    TellTurns,
+)
 from meshd.committer import Committer
+from meshd.confirmations import Confirmations
 from meshd.core.cadence import Cadence
 from meshd.core.coalescer import Coalescer
 from meshd.core.model import Source
@@ -38,6 +49,7 @@ if TYPE_CHECKING:
     from meshd.clock import Clock
     from meshd.config.settings import Settings
     from meshd.reconciler import Acts
+    from meshd.relay import Relay
     from meshd.store.store import Store
 
 # Hints that may wait before a sweep does: four batches keep the reconciler busy.
@@ -56,6 +68,7 @@ class Parts:
     sweeper: Sweeper
     watcher: Watcher | None
     discovery: Discovery
+    announcer: Announcer | None = None
 
     @property
     def longest_wait(self) -> float:
@@ -78,6 +91,8 @@ class Parts:
         """Take a new configuration; a walk of roots that changed starts over. No row is dropped."""
         self.shared.roots.configure(settings.scan)
         self.shared.trust.system = frozenset(settings.relay.system)
+        if self.announcer is not None:
+            self.announcer.wake()
         self.courses.interval = settings.sweep.interval
         self.courses.grace = settings.sweep.grace
         self.courses.settle = settings.watch.settle
@@ -96,13 +111,37 @@ def _acts(shared: Shared, courses: SweepCourses) -> Acts:
         Forget: operator.forget,
         AcceptRoot: operator.accept_root,
         SetRule: operator.set_rule,
+        Confirmation: Confirmations(shared).take,
         Heartbeat: heartbeats.beat,
         TellTurns: heartbeats.tell_turns,
     }
 
 
-def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBoundLogger) -> Parts:
-    """Build the parts over an open store."""
+def _announcer(shared: Shared, courses: SweepCourses, relay: Relay) -> Announcer:
+    """Return what tells the relay, woken by every commit and made to doubt by every sweep."""
+    announcer = Announcer(shared, relay, random.random)
+    shared.committer.committed = announcer.wake
+    courses.swept = announcer.doubt
+    return announcer
+
+
+def assemble(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    log: FilteringBoundLogger,
+    *,
+    relay: Relay | None = None,
+) -> Parts:
+    """Build the parts over an open store.
+
+    Args:
+        settings: the configuration to start with.
+        store: the open database.
+        clock: the time.
+        log: one event per decision.
+        relay: who carries messages outside the database; None leaves it to the embedded one.
+    """
     with store.reading() as registry:
         looks = itertools.count(registry.highest_look() + 1)
         signatures = Signatures(registry.signatures())
@@ -127,7 +166,7 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
         store=store,
         signatures=signatures,
         looking=Looking(clock, next_look),
-        committer=Committer(store, signatures, clock, log),
+        committer=Committer(store, signatures, clock, log, is_outbox=relay is not None),
         clock=clock,
         log=log,
         trust=Trust(frozenset(settings.relay.system)),
@@ -149,7 +188,8 @@ def assemble(settings: Settings, store: Store, clock: Clock, log: FilteringBound
             log.warning("backend_unavailable", backend="fanotify", using="inotify")
         watcher = Watcher(shared, store.path.parent)
         roots.changed = watcher.configure
-    parts = Parts(shared, courses, reconciler, sweeper, watcher, Discovery(shared))
+    announcer = None if relay is None else _announcer(shared, courses, relay)
+    parts = Parts(shared, courses, reconciler, sweeper, watcher, Discovery(shared), announcer)
     if watcher is not None:
         sweeper.is_blind = lambda: not parts.is_watched
     return parts

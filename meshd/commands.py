@@ -247,6 +247,24 @@ class TellTurns:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A relay outside the database has done what it was told.
+
+    Resolves to how many endpoints are live by it.
+
+    Attributes:
+        registered: subjects that are reached now.
+        retired: subjects that are not reached any more.
+        lost: subjects that should have been reached and were not; they are again.
+    """
+
+    registered: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    future: Future[int] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptRoot:
     """Take what lies at a root now for the root."""
 

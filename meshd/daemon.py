@@ -48,7 +48,9 @@ CANARY_DEADLINE: Final = 15.0
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets others run: the API breathes during a sweep."""
 
-STOP_ORDER: Final = ("meshd-watch", "meshd-sweep", "meshd-reconcile", "meshd-api", "meshd-writer")
+STOP_ORDER: Final = (
+    "meshd-watch", "meshd-sweep", "meshd-reconcile", "meshd-relay", "meshd-api", "meshd-writer",
+)  # fmt: skip
 STOP_DEADLINE: Final = 5.0
 
 
@@ -169,6 +171,8 @@ class Daemon:
             # The watch begins before the first sweep, whose walk places the watches.
             watcher.open()
             actors = (*actors[:-1], Actor("meshd-watch", watcher.run, watcher.stop), actors[-1])
+        if (announcer := self._parts.announcer) is not None:
+            actors = (*actors, Actor("meshd-relay", announcer.run, announcer.stop))
         with signals(self._supervisor.wakeups), strays(self._supervisor, self._log):
             try:
                 for actor in actors:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from meshd.commands import AcceptRoot, Allow, Deny, Forget, SweepResult
+    from meshd.commands import SweepResult
     from meshd.core.model import Agent
+    from meshd.reconciler import Act
+    from meshd.relay import Relay
     from meshd.store.registry import Record
 
 Result = TypeVar("Result")
@@ -95,6 +97,7 @@ class World:
         interval: int = 300,
         grace: int = 86_400,
         full_every: int = 1_000_000,
+        relay: Relay | None = None,
         **scan: Any,  # noqa: ANN401 - whatever ScanSettings takes
     ) -> None:
         state.mkdir(exist_ok=True, mode=0o700)
@@ -113,12 +116,14 @@ class World:
             target=self.store.writer.run, name="meshd-writer", daemon=True
         )
         self._writer.start()
-        parts = assemble(self.settings, self.store, self.clock, log)
+        parts = assemble(self.settings, self.store, self.clock, log, relay=relay)
         self.parts = parts
         self.inbox, self.roots, self.courses = parts.shared.inbox, parts.shared.roots, parts.courses
         self.reconciler, self.sweeper = parts.reconciler, parts.sweeper
         # Waiting for the reconciler means running it: here, now, in this thread.
         self.sweeper._await = self._await  # type: ignore[method-assign]
+        if parts.announcer is not None:
+            parts.announcer._await = self._await  # type: ignore[method-assign]
         # The first sweep of a run is full; the worlds of tests begin after it.
         self.sweeper._count = 1
 
@@ -160,7 +165,7 @@ class World:
             root_of=lambda path: owner(path) or path,
         )
 
-    def act(self, act: Deny | Allow | Forget | AcceptRoot) -> Any:  # noqa: ANN401 - each act resolves to its own type
+    def act(self, act: Act) -> Any:  # noqa: ANN401 - each act resolves to its own type
         self.inbox.post(act)
         self.drain()
         return act.future.result(timeout=0)

@@ -60,6 +60,14 @@ def of_agent(connection: apsw.Connection, agent_id: str) -> EndpointRow | None:
     return _row(rows[0]) if rows else None
 
 
+def at(connection: apsw.Connection, name: str) -> EndpointRow | None:
+    """Return the endpoint at a subject, whatever its state."""
+    rows: list[Any] = connection.execute(
+        f"SELECT {_COLUMNS} FROM endpoints WHERE subject = ?", (name,)
+    ).fetchall()
+    return _row(rows[0]) if rows else None
+
+
 def wanted(connection: apsw.Connection) -> frozenset[Endpoint]:
     """Return the endpoints that the rows of agents ask for."""
     rows: list[Any] = connection.execute(
