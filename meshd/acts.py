@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from meshd.batch import Committed, Rider
 from meshd.clock import timestamp
+from meshd.commands import Deny
 from meshd.core.access import ANY, Action
 from meshd.core.lifecycle import Event, state_of, transition
 from meshd.core.model import Agent, Change, Denial, Hint, Kind, RootState, Source
@@ -24,7 +25,7 @@ from meshd.store.registry import Registry
 if TYPE_CHECKING:
     import apsw
 
-    from meshd.commands import AcceptRoot, Allow, Deny, Forget, SetRule
+    from meshd.commands import AcceptRoot, Allow, Forget, SetRule
     from meshd.course import SweepCourses
     from meshd.deciding import Deciding
     from meshd.shared import Shared
@@ -46,6 +47,17 @@ class OperatorActs:
 
     def deny(self, act: Deny) -> tuple[str, ...]:
         """Deny a path: what lives there leaves, and other claims of its ids are looked at."""
+        return tuple(
+            change.agent_id
+            for _, change in self._deny(act, frozenset()).changes
+            if change.kind is Kind.DENIED and change.agent_id is not None
+        )
+
+    def silence(self, row: Agent) -> None:
+        """Unregister an agent by denying its path; its files stay."""
+        self._deny(Deny(row.holder_path, "unregistered", "mesh"), frozenset({row.id}))
+
+    def _deny(self, act: Deny, unregistered: frozenset[str]) -> Committed:
         denial = Denial(act.path, act.reason, act.denier, timestamp(self._shared.clock.wall_ns()))
         with self._shared.store.reading() as registry:
             paths = registry.paths_within(act.path)
@@ -57,16 +69,12 @@ class OperatorActs:
         )  # fmt: skip
         rider = Rider((told,), lambda one: apply.add_denial(one, denial))
         try:
-            committed = self._deciding.decide(paths, rider=rider)
+            committed = self._deciding.decide(paths, rider=rider, unregistered=unregistered)
         except BaseException:
             self._shared.roots.deny(before)
             raise
         self._shared.committer.tell(committed.changes)
-        return tuple(
-            change.agent_id
-            for _, change in committed.changes
-            if change.kind is Kind.DENIED and change.agent_id is not None
-        )
+        return committed
 
     def allow(self, act: Allow) -> bool:
         """Take a denial back. The next sweep looks at the subtree."""

@@ -21,8 +21,11 @@ from meshd.commands import (
     Deny,
     Forget,
     Heartbeat,
+    Register,
     SetRule,
     TellTurns,
+    Unregister,
+    Update,
 )
 from meshd.committer import Committer
 from meshd.confirmations import Confirmations
@@ -37,6 +40,7 @@ from meshd.heartbeats import Heartbeats
 from meshd.inbox import Inbox
 from meshd.looker import make_looker
 from meshd.reconciler import Reconciler
+from meshd.registration import Registration
 from meshd.roots import Roots
 from meshd.shared import Shared, Trust
 from meshd.signatures import Signatures
@@ -104,6 +108,8 @@ def _acts(shared: Shared, courses: SweepCourses) -> Acts:
     """Return what carries out each act of the operator."""
     deciding = Deciding(shared, courses.context)
     operator = OperatorActs(shared, courses, deciding)
+    registration = Registration(shared, courses, deciding, operator)
+    courses.begun = registration.finish
     heartbeats = Heartbeats(shared)
     return {
         Deny: operator.deny,
@@ -111,6 +117,9 @@ def _acts(shared: Shared, courses: SweepCourses) -> Acts:
         Forget: operator.forget,
         AcceptRoot: operator.accept_root,
         SetRule: operator.set_rule,
+        Register: registration.register,
+        Update: registration.update,
+        Unregister: registration.unregister,
         Confirmation: Confirmations(shared).take,
         Heartbeat: heartbeats.beat,
         TellTurns: heartbeats.tell_turns,

@@ -73,6 +73,7 @@ class SweepCourses:
         holds: what the mass guard holds.
         trouble: why the newest thing that could not be committed was not; None again once a
             sweep is committed whole.
+        begun: called once a sweep knows how its roots are, before they are walked.
         swept: called after each sweep, for a relay outside the database; must return at once.
     """
 
@@ -86,6 +87,7 @@ class SweepCourses:
         self.holds = Holds()
         self.trouble: str | None = None
         self.swept: Callable[[], None] = lambda: None
+        self.begun: Callable[[], None] = lambda: None
         # Monotonic seconds at the end of the last completed healthy sweep of each root.
         self._observed: dict[str, float] = {}
 
@@ -110,6 +112,7 @@ class SweepCourses:
         told = [] if self.current is None else self.current.changes
         self.current = Course(number, began.source, changes=told)
         self.set_states(states, stored, began.source)
+        self.begun()
         return number
 
     def set_states(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,8 +68,10 @@ def drop(connection: apsw.Connection, number: int) -> None:
 
 def listed(connection: apsw.Connection) -> list[Intent]:
     """Return every intent, oldest first."""
-    rows = connection.execute("SELECT id, kind, path, document_json FROM intents ORDER BY id")
+    rows: list[Any] = connection.execute(
+        "SELECT id, kind, path, document_json FROM intents ORDER BY id"
+    ).fetchall()
     return [
         Intent(number, kind, os.fsdecode(path), json.loads(text))
-        for number, kind, path, text in rows.fetchall()
+        for number, kind, path, text in rows
     ]

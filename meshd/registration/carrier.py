@@ -1,0 +1,212 @@
+"""Files first, then the registry; and back again when either fails.
+
+Owns the order of a change: a durable intent, the files, the transaction that takes them in, the
+clearing up. Used by the reconciler's thread alone. Promises: a call that fails leaves the files
+as they were, unless their owner changed them since; what cannot be undone or cleared up at once
+is at the next sweep that may, and at the next start, whenever the process died (faults 131-134).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from meshd.errors import BusyError, MeshdError, StoppingError
+from meshd.looker import RootLostError
+from meshd.looker.writing import Obstacle, Trouble
+from meshd.registration.deeds import from_document, refusal, to_document
+from meshd.store import intents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import apsw
+
+    from meshd.batch import Committed
+    from meshd.core.model import FileIdentity
+    from meshd.looker import Looker
+    from meshd.registration.deeds import Deed
+    from meshd.shared import Shared
+
+
+class Commit(Protocol):
+    """Takes what was done to files into the registry, in one transaction."""
+
+    def __call__(self, also: Callable[[apsw.Connection], None], /) -> Committed:
+        """Commit, with a further statement."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Undertaking:
+    """A deed that is not cleared up yet.
+
+    Attributes:
+        number: of its intent.
+        done: whether the registry has taken it in.
+    """
+
+    number: int
+    deed: Deed
+    done: bool = False
+
+
+class Carrier:
+    """Carries out deeds."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        # None until the database was asked what earlier runs have left.
+        self._left: dict[int, _Undertaking] | None = None
+
+    def carry_out(self, deed: Deed, looker: Looker, commit: Commit) -> Committed:
+        """Do a deed and take it into the registry.
+
+        Args:
+            deed: what is done to files.
+            looker: of the root they are in.
+            commit: called when it is done; what it raises undoes the deed.
+
+        Raises:
+            MeshdError: it failed, and everything is or will be as it was; or, where the
+                message says so, only the clearing up failed.
+        """
+        undertaking = self._announce(deed)
+        done: FileIdentity | None = None
+        try:
+            answer = looker.run(deed.task())
+            if isinstance(answer, Trouble):
+                raise refusal(answer, deed.path)
+            done = answer
+            document = to_document(deed, done=True)
+            committed = commit(
+                lambda connection: intents.rewrite(connection, undertaking.number, document)
+            )
+        except RootLostError:
+            # A worker that is late may do its last step yet: the next sweep looks again.
+            self._undo(undertaking, looker, done, is_over=False)
+            raise
+        except MeshdError:
+            self._undo(undertaking, looker, done)
+            raise
+        undertaking = replace(undertaking, done=True)
+        self._remember(undertaking)
+        error = self._clear(undertaking, looker)
+        if error is not None:
+            raise error
+        return committed
+
+    def finish(self) -> None:
+        """Undo or clear up what is left, in the roots that are healthy.
+
+        Raises:
+            StoreError: the database cannot say what is left.
+        """
+        for undertaking in list(self._undertakings().values()):
+            self._finish(undertaking)
+
+    def require_finished(self, path: str) -> None:
+        """Finish what is left in one project.
+
+        Raises:
+            BusyError: something still is.
+        """
+        for undertaking in list(self._undertakings().values()):
+            if undertaking.deed.path == path and not self._finish(undertaking):
+                raise BusyError(
+                    f"an earlier change of {path!a} is not finished",
+                    hint="see that meshd may write there; the next sweep tries again",
+                )
+
+    def _undertakings(self) -> dict[int, _Undertaking]:
+        if self._left is None:
+            listed = self._shared.store.writer.submit(intents.listed).result()
+            self._left = {
+                one.number: _Undertaking(
+                    one.number, *from_document(one.kind, one.path, one.document)
+                )
+                for one in listed
+            }
+        return self._left
+
+    def _announce(self, deed: Deed) -> _Undertaking:
+        """Make a deed known to the next start, before anything of it is done."""
+        self._undertakings()
+        at, document = self._shared.committer.now(), to_document(deed, done=False)
+        intent = self._shared.store.writer.submit(
+            lambda connection: intents.add(connection, deed.kind, deed.path, document, at)
+        ).result()
+        undertaking = _Undertaking(intent.number, deed)
+        self._remember(undertaking)
+        return undertaking
+
+    def _remember(self, undertaking: _Undertaking) -> None:
+        self._undertakings()[undertaking.number] = undertaking
+
+    def _forget(self, undertaking: _Undertaking) -> None:
+        """Drop an intent. Nobody waits for that: an intent too many finds nothing to do."""
+        self._undertakings().pop(undertaking.number)
+        with contextlib.suppress(StoppingError):
+            self._shared.store.writer.submit(
+                lambda connection: intents.drop(connection, undertaking.number)
+            )
+
+    def _finish(self, undertaking: _Undertaking) -> bool:
+        """Undo or clear up; return whether nothing is left of it."""
+        view = self._shared.roots.view
+        root = view.scope.owner(undertaking.deed.path)
+        state = None if root is None else view.states.get(root)
+        if root is None or state is None or not state.healthy:
+            return False
+        if undertaking.done:
+            self._clear(undertaking, view.lookers[root])
+        else:
+            self._undo(undertaking, view.lookers[root], None)
+        return undertaking.number not in self._undertakings()
+
+    def _undo(
+        self,
+        undertaking: _Undertaking,
+        looker: Looker,
+        done: FileIdentity | None,
+        *,
+        is_over: bool = True,
+    ) -> None:
+        deed = undertaking.deed
+        try:
+            trouble = looker.run(deed.undo(done))
+        except MeshdError as error:
+            self._leave(undertaking, error.message)
+            return
+        if trouble is not None and trouble.obstacle is not Obstacle.CHANGED:
+            self._leave(undertaking, refusal(trouble, deed.path).message)
+            return
+        if trouble is not None:
+            # Something new lies in the place; what was there stays beside it, for its owner.
+            self._shared.log.error("data_left", path=deed.path, why=str(trouble.obstacle))
+        if is_over:
+            self._forget(undertaking)
+
+    def _clear(self, undertaking: _Undertaking, looker: Looker) -> MeshdError | None:
+        """Clear up; return what to tell whoever waits for the deed, None when all went well."""
+        deed = undertaking.deed
+        try:
+            while (answer := looker.run(deed.clear())) is False:
+                pass
+        except MeshdError as error:
+            self._leave(undertaking, error.message)
+            return None
+        if isinstance(answer, Trouble) and answer.obstacle is not Obstacle.CHANGED:
+            self._leave(undertaking, refusal(answer, deed.path).message)
+            return deed.unclear(answer)
+        self._forget(undertaking)
+        return refusal(answer, deed.path) if isinstance(answer, Trouble) else None
+
+    def _leave(self, undertaking: _Undertaking, why: str) -> None:
+        self._shared.log.warning(
+            "change_unfinished",
+            path=undertaking.deed.path,
+            why=why,
+            what_to_do="see that meshd may write there; the next sweep tries again",
+        )
