@@ -1,20 +1,21 @@
 """Figures for Prometheus, read when they are asked for.
 
 Owns the names of the metrics. Promises: no figure is kept here, so none can be out of step
-with the registry; the process's default collector is left alone.
+with the registry; the library's own registry, which is global, is left alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from meshd import __version__, answers
+from meshd.core.endpoints import EndpointState
 from meshd.core.health import HealthStatus
 from meshd.core.model import ClaimOutcome
 from meshd.escaping import escape
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from meshd.commands import SweepResult
     from meshd.services import DaemonState, Services
     from meshd.watcher import Coverage
+
+_UNSETTLED: Final = (EndpointState.PENDING, EndpointState.RETIRED)
 
 
 class MeshCollector(Collector):
@@ -42,6 +45,7 @@ class MeshCollector(Collector):
             agents = [record.agent for record in registry.records()]
             claims = registry.claim_counts()
             seq = registry.newest_seq()
+            unsettled = Counter(str(row.state) for row in registry.unsettled_endpoints())
         counts = answers.tally(agents, services.clock.wall_ns())
         by_status = {str(status): counts.health.get(status, 0) for status in HealthStatus}
         by_status["unscanned"] = counts.unscanned
@@ -49,6 +53,9 @@ class MeshCollector(Collector):
         by_outcome = {str(outcome): claims.get(outcome, 0) for outcome in ClaimOutcome}
         yield _labelled("meshd_claims", "Claims, by how they were judged.", "outcome", by_outcome)
         yield _labelled("meshd_roots", "Configured roots.", "state", _root_states(services))
+        by_state = {str(state): unsettled[state] for state in _UNSETTLED}
+        help_text = "Endpoints that the relay has yet to confirm or to retire."
+        yield _labelled("meshd_endpoints_unsettled", help_text, "state", by_state)
         commits = CounterMetricFamily("meshd_writer_commits", "Transactions that wrote.")
         commits.add_metric([], services.store.writer.commits)
         yield commits
@@ -119,4 +126,5 @@ def exposition(services: Services) -> bytes:
     """Return every metric in the text format."""
     registry = CollectorRegistry()
     registry.register(MeshCollector(services))
+    ProcessCollector(registry=registry)  # memory, processor time, descriptors
     return generate_latest(registry)

@@ -32,8 +32,10 @@ _SECTIONS: dict[str, tuple[_Entry, ...]] = {
     "The daemon": (
         _Entry("run", "run:run", "Scan roots and keep the registry right until stopped."),
         _Entry("status", "daemon:status", "Say how the daemon and its roots are."),
+        _Entry("doctor", "doctor:doctor", "Say what is wrong, and what to do about it."),
         _Entry("reload", "daemon:reload", "Read the configuration again."),
         _Entry("metrics", "daemon:metrics", "Print the metrics, in Prometheus' text format."),
+        _Entry("completion", "completing:completion", "Print a shell's completion script."),
         _Entry("version", "daemon:version", "Print the version."),
     ),
     "The registry": (
@@ -44,6 +46,18 @@ _SECTIONS: dict[str, tuple[_Entry, ...]] = {
         _Entry("sync", "registry:sync", "Return once what is on disk is in the registry."),
         _Entry("wait", "waiting:wait", "Return once an agent is as wanted."),
         _Entry("forget", "registry:forget", "Drop agents that are not live."),
+    ),
+    "Projects": (
+        _Entry("discover", "discovering:discover", "Find projects that could have an agent."),
+        _Entry("register", "projects:register", "Give a project an agent."),
+        _Entry("update", "projects:update", "Change what an agent's manifest says."),
+        _Entry("unregister", "projects:unregister", "Take an agent and its manifest away."),
+    ),
+    "The mesh": (
+        _Entry("topology", "mesh:topology", "Show namespaces, agents, and who reaches whom."),
+        _Entry("rules", "mesh:rules", "List, allow or deny the ways between namespaces."),
+        _Entry("route", "mesh:route", "Say whether one agent may reach another."),
+        _Entry("heartbeat", "mesh:heartbeat", "Tell the registry that an agent lives."),
     ),
     "What is scanned": (
         _Entry("roots", "scope:roots", "List roots, or accept what lies at one now."),

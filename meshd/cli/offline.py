@@ -22,7 +22,7 @@ from meshd.store.migrations import APPLICATION_ID, migrations, version
 from meshd.store.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from meshd.client import Document
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 class DatabaseReader:
     """What `Client` answers, from the database."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, system_ids: Callable[[], Collection[str]]) -> None:
         self._registry = registry
+        self._system_ids = system_ids
         self._now_ns = SystemClock().wall_ns()
 
     def registry(self) -> Document:
@@ -64,10 +65,31 @@ class DatabaseReader:
         """Return the change log after `since`."""
         return answers.events_document(self._registry, since, limit)
 
+    def topology(self, namespace: str = "*") -> Document:
+        """Return the mesh as a namespace saw it."""
+        return answers.topology_document(
+            self._registry, self._now_ns, namespace, self._system_ids()
+        )
+
+    def rules(self) -> Document:
+        """Return the rules between namespaces."""
+        return answers.rules_document(self._registry, self._system_ids())
+
+    def route(self, source: str, target: str) -> Document:
+        """Return whether one agent might reach another."""
+        return answers.route_document(self._registry, source, target, self._system_ids())
+
 
 @contextlib.contextmanager
-def open_database(path: Path) -> Iterator[DatabaseReader]:
+def open_database(
+    path: Path, system_ids: Callable[[], Collection[str]] = tuple
+) -> Iterator[DatabaseReader]:
     """Lend a reader of a database for the length of a block.
+
+    Args:
+        path: the database.
+        system_ids: gives the ids of `[relay] system`, which the configuration alone knows;
+            asked only for answers that depend on them.
 
     Raises:
         ForeignDatabaseError: the file is another program's.
@@ -77,7 +99,7 @@ def open_database(path: Path) -> Iterator[DatabaseReader]:
     connection = open_reading(path)
     try:
         _require_ours(connection, path)
-        yield DatabaseReader(Registry(connection))
+        yield DatabaseReader(Registry(connection), system_ids)
     except (apsw.Error, UnicodeDecodeError, JSONDecodeError) as error:  # damage shows as any
         raise StoreError(f"cannot read {path}: {error}", hint="see meshd db check") from error
     finally:

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from meshd.cli.group import Command
-from meshd.cli.output import (
-    print_json,
-    print_json_line,
-    print_line,
-    print_note,
-    print_table,
-)
+from meshd.cli.listing import print_list
+from meshd.cli.output import print_json, print_json_line, print_line, print_note
 from meshd.cli.session import Reader, Session, current_session
 from meshd.client import GoneError
 
@@ -36,24 +31,19 @@ def claims(outcome: str | None) -> None:
     session = current_session()
     with session.reading() as reader:
         document = reader.claims(outcome)
-    if session.as_json:
-        print_json(document)
-    elif not document["claims"]:
-        print_note("no claims")
-    else:
-        print_table(
-            ("OUTCOME", "ID", "PATH", "REASON", "DETAIL"),
-            (
-                (
-                    claim["outcome"],
-                    claim["agentId"],
-                    claim["path"],
-                    claim["reason"],
-                    claim["detail"],
-                )
-                for claim in document["claims"]
-            ),
-        )
+    print_list(
+        document,
+        "claims",
+        {
+            "OUTCOME": "outcome",
+            "ID": "agentId",
+            "PATH": "path",
+            "REASON": "reason",
+            "DETAIL": "detail",
+        },
+        nothing="no claims",
+        as_json=session.as_json,
+    )
 
 
 @click.command(cls=Command)

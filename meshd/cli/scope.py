@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from meshd.cli.group import Command, Group
-from meshd.cli.output import print_json, print_line, print_note, print_table
+from meshd.cli.listing import print_list
+from meshd.cli.output import print_json, print_line, print_note
 from meshd.cli.roots import print_roots
 from meshd.cli.session import current_session, resolved
 
@@ -80,15 +81,10 @@ def denied() -> None:
     session = current_session()
     with session.reading() as reader:
         document = reader.denied()
-    if session.as_json:
-        print_json(document)
-    elif not document["denied"]:
-        print_note("nothing is denied")
-    else:
-        print_table(
-            ("PATH", "BY", "AT", "REASON"),
-            (
-                (denial["path"], denial["deniedBy"], denial["deniedAt"], denial["reason"])
-                for denial in document["denied"]
-            ),
-        )
+    print_list(
+        document,
+        "denied",
+        {"PATH": "path", "BY": "deniedBy", "AT": "deniedAt", "REASON": "reason"},
+        nothing="nothing is denied",
+        as_json=session.as_json,
+    )

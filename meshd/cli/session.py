@@ -41,6 +41,9 @@ class Reader(Protocol):
     def roots(self) -> Document: ...  # noqa: D102
     def denied(self) -> Document: ...  # noqa: D102
     def events(self, since: int = 0, limit: int = 1000) -> Document: ...  # noqa: D102
+    def topology(self, namespace: str = "*") -> Document: ...  # noqa: D102
+    def rules(self) -> Document: ...  # noqa: D102
+    def route(self, source: str, target: str) -> Document: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,16 @@ class Session:
             return [Path(named)]
         return places.client_sockets(self.config, self.environ)
 
+    def system_ids(self) -> tuple[str, ...]:
+        """Return the ids of `[relay] system` as the configuration on disk has them.
+
+        Raises:
+            ConfigError: it is not valid.
+        """
+        from meshd.config import load
+
+        return load(self.config, environ=self.environ).relay.system
+
     def client(self) -> Client:
         """Return a client that is connected.
 
@@ -142,7 +155,7 @@ class Session:
         from meshd.cli.offline import open_database
 
         print_note(f"no daemon: read from {self.database}")
-        with open_database(self.database) as reader:
+        with open_database(self.database, self.system_ids) as reader:
             yield reader
 
 

@@ -16,6 +16,7 @@ import click
 
 from meshd.cli.group import Command
 from meshd.cli.output import print_fields, print_json, print_line
+from meshd.cli.reference import is_id
 from meshd.cli.session import current_session, resolved
 from meshd.client import GoneError
 from meshd.errors import DeadlineError, NoDaemonError, StoppingError
@@ -38,8 +39,7 @@ _BEGINNINGS = {
     "unreachable": {"unreachable", "displaced"},
     "gone": {"removed", "forgotten", "unregistered", "denied"},
 }
-# As `meshd.core.manifest` and `meshd.config.duration` have them, which are slow to import.
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+# As `meshd.config.duration` has it, which is slow to import.
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -122,7 +122,7 @@ class Wanted:
 def wait(reference: str, state: str, timeout: float) -> None:
     """Return once the agent is as wanted. A path needs a slash: ./NAME."""
     session = current_session()
-    named = _ID.fullmatch(reference) is not None
+    named = is_id(reference)
     wanted = Wanted(reference if named else None, None if named else resolved(reference), state)
     until = time.monotonic() + timeout
     with session.client() as client:

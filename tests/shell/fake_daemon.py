@@ -91,7 +91,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if reply.closes:
             self.close_connection = True
 
-    do_GET = do_POST = do_DELETE = _reply  # noqa: N815 - http.server's names
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _reply  # noqa: N815 - http.server's names
 
 
 @contextlib.contextmanager

@@ -96,7 +96,9 @@ def test_the_help_has_one_line_for_each_command(meshd: CommandLine) -> None:
     commands = [name for name, *_ in lines if name.islower() and not name.startswith("-")]
     assert ran.code == 0
     assert " ".join(commands) == (
-        "run status reload metrics version agents claims events sweep sync wait forget"
+        "run status doctor reload metrics completion version"
+        " agents claims events sweep sync wait forget"
+        " discover register update unregister topology rules route heartbeat"
         " roots deny allow denied check-config check-manifest db"
     )
     assert all(line[-1].endswith(".") for line in lines[1:])
@@ -109,7 +111,9 @@ def test_the_help_has_one_line_for_each_command(meshd: CommandLine) -> None:
         "run", "status", "reload", "metrics", "version", "agents", "agents list", "agents show",
         "agents unreachable", "claims", "events", "sweep", "sync", "wait", "forget", "roots",
         "roots list", "roots accept", "deny", "allow", "denied", "check-config",
-        "check-manifest", "db", "db check", "db backup", "db rebuild",
+        "check-manifest", "db", "db check", "db backup", "db rebuild", "doctor", "completion",
+        "discover", "register", "update", "unregister", "topology", "rules", "rules list",
+        "rules allow", "rules deny", "route", "heartbeat",
     ],
 )  # fmt: skip
 def test_every_command_has_help_and_the_shared_options(meshd: CommandLine, command: str) -> None:
@@ -201,6 +205,11 @@ def test_an_error_of_the_daemon_becomes_its_exit_code(
         ("forget",),
         ("forget", "a", "--unscanned"),
         ("agents", "unreachable", "--before", "yesterday"),
+        ("update", "a"),
+        ("update", "a", "--set", "persona=calm"),
+        ("unregister", "a", "--keep-manifest", "--data"),
+        ("rules", "allow", "a"),
+        ("completion", "tcsh"),
     ],
 )
 def test_a_mistake_in_the_arguments_exits_2(meshd: CommandLine, arguments: tuple[str, ...]) -> None:

@@ -71,7 +71,13 @@ def test_the_change_log_is_printed_after_a_number(meshd: CommandLine) -> None:
     assert meshd("events", "--since", "3").out.splitlines() == every[3:]
 
 
-@pytest.mark.parametrize("act", ["sweep", "sync", "reload", "deny x", "allow x", "forget a"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        "sweep", "sync", "reload", "deny x", "allow x", "forget a", "discover", "register .",
+        "update a --name b", "unregister a", "rules allow a b", "heartbeat a",
+    ],
+)  # fmt: skip
 def test_an_act_needs_a_daemon(meshd: CommandLine, act: str) -> None:
     before = database(meshd).read_bytes()
     assert meshd(*act.split(" ")).code == 4

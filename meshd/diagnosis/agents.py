@@ -1,0 +1,89 @@
+"""What is wrong with single agents: claims that were refused, agents without their manifest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshd.diagnosis.findings import Document, Facts, Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def agent_findings(facts: Facts) -> Iterator[Finding]:
+    """Yield what is wrong with agents, claim by claim, then those that no claim explains."""
+    holders = {agent["id"]: agent for agent in facts.agents}
+    for claim in facts.claims:
+        match claim["outcome"]:
+            case "invalid":
+                yield _invalid(claim)
+            case "unreadable":
+                yield _unreadable(claim)
+            case "duplicate":
+                yield _duplicate(claim, holders.get(claim["agentId"]))
+    yield from _pending(facts)
+    yield from _unreachable(facts)
+    yield from _unscanned(facts)
+
+
+def _invalid(claim: Document) -> Finding:
+    detail = f": {claim['detail']}" if claim["detail"] else ""
+    return Finding(
+        Severity.WARNING, "invalid", claim["path"],
+        f"its manifest is not valid ({claim['reason']}{detail})",
+        f"correct {claim['path']}/.dork/agent.json; meshd check-manifest says what is wrong",
+    )  # fmt: skip
+
+
+def _unreadable(claim: Document) -> Finding:
+    return Finding(
+        Severity.WARNING, "unreadable", claim["path"],
+        f"its manifest cannot be read ({claim['reason']}), so what is known of it is frozen",
+        "let the daemon's user read the file and enter the directories above it",
+    )  # fmt: skip
+
+
+def _duplicate(claim: Document, holder: Document | None) -> Finding:
+    agent_id, path = claim["agentId"], claim["path"]
+    if holder is None:
+        return Finding(
+            Severity.WARNING, "duplicate", path, f"it claims {agent_id}, which no agent holds yet",
+            "the next sweep decides: meshd sweep",
+        )  # fmt: skip
+    held = holder["projectPath"] or holder["lastPath"]
+    return Finding(
+        Severity.WARNING, "duplicate", path,
+        f"it claims {agent_id}, which {held} holds; it takes over when the manifest there is"
+        " gone or names another id",
+        f"give it an id of its own, or leave it alone: meshd deny {path}",
+    )  # fmt: skip
+
+
+def _pending(facts: Facts) -> Iterator[Finding]:
+    for agent in facts.agents:
+        if "relay-pending" in agent["flags"]:
+            yield Finding(
+                Severity.WARNING, "endpoint-pending", agent["id"],
+                "the relay has not confirmed its endpoint, so it cannot be reached",
+                "see that the relay runs; it is tried again by itself",
+            )  # fmt: skip
+
+
+def _unreachable(facts: Facts) -> Iterator[Finding]:
+    gone = [agent for agent in facts.agents if agent["status"] == "unreachable"]
+    if gone:
+        yield Finding(
+            Severity.REMARK, "unreachable", None,
+            f"{len(gone)} agents are unreachable: their manifest or project is gone",
+            "see meshd agents unreachable; each is removed after its grace",
+        )  # fmt: skip
+
+
+def _unscanned(facts: Facts) -> Iterator[Finding]:
+    for agent in facts.agents:
+        if agent["unscanned"] not in (None, "no-root"):  # of a lost root its own finding tells
+            yield Finding(
+                Severity.REMARK, "unscanned", agent["id"],
+                f"{agent['lastPath']} is not scanned any more ({agent['unscanned']})",
+                f"change scan.exclude or scan.max_depth, or drop it: meshd forget {agent['id']}",
+            )  # fmt: skip

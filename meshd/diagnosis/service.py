@@ -1,0 +1,116 @@
+"""What is wrong with the daemon itself, its configuration, its sweeps and its clock."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from meshd.diagnosis.findings import Document, Facts, Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLOCK_SLACK_SECONDS: Final = 120.0
+"""A time so far ahead is a clock that was set back, and no rounding."""
+
+MISSED_SWEEPS: Final = 3
+"""So many intervals without a sweep are no delay any more."""
+
+
+def service_findings(facts: Facts) -> Iterator[Finding]:
+    """Yield what is wrong with the daemon."""
+    yield from _answering(facts)
+    yield from _configuration(facts)
+    if facts.running and facts.status is not None:
+        yield from _own_word(facts, facts.status)
+        yield from _sweeps(facts, facts.status)
+        yield from _clock(facts, facts.status)
+
+
+def _answering(facts: Facts) -> Iterator[Finding]:
+    if facts.refused is not None:
+        yield Finding(
+            Severity.ERROR, "daemon-refuses", facts.socket,
+            f"the daemon cannot be asked: {facts.refused}",
+            "ask as the user it runs as, or set api.socket_mode",
+        )  # fmt: skip
+    elif not facts.running:
+        yield Finding(
+            Severity.WARNING, "no-daemon", facts.socket,
+            "no daemon answers: nothing that changes on disk is noticed",
+            "start one: meshd run DIR, or name its socket with --socket",
+        )  # fmt: skip
+
+
+def _configuration(facts: Facts) -> Iterator[Finding]:
+    refused = None
+    if facts.status is not None and facts.status["config"]["lastReloadOk"] is False:
+        refused = facts.status["config"]["lastReloadError"]
+    problem = facts.configuration_problem or refused
+    if problem:
+        yield Finding(
+            Severity.ERROR, "configuration", None,
+            f"the configuration is refused, the one before stays in force: {problem}",
+            "correct it, see that `meshd check-config` says ok, then: meshd reload",
+        )  # fmt: skip
+
+
+def _own_word(facts: Facts, status: Document) -> Iterator[Finding]:
+    if status["degraded"]:
+        yield Finding(
+            Severity.ERROR, "degraded", None, f"the daemon says: {status['degraded']}",
+            "see its log; once the cause is gone, restart it",
+        )  # fmt: skip
+    if not status["ready"]:
+        yield Finding(
+            Severity.REMARK, "not-ready", None, "the first sweep is under way",
+            "wait for it: meshd sync",
+        )  # fmt: skip
+    if status["version"] != facts.version:
+        yield Finding(
+            Severity.WARNING, "version", None,
+            f"the daemon is meshd {status['version']}, this is {facts.version}",
+            "restart the daemon",
+        )  # fmt: skip
+
+
+def _sweeps(facts: Facts, status: Document) -> Iterator[Finding]:
+    last = status["lastSweep"]
+    if last is None:
+        return
+    if last["held"]:
+        yield Finding(
+            Severity.WARNING, "held", None,
+            f"the disappearance of {last['held']} agents at once is held until it is confirmed",
+            "if they are meant to be gone: meshd sweep --confirm; else bring back their disk",
+        )  # fmt: skip
+    if last["drift"] and all(root["watch"] != "none" for root in status["roots"]):
+        yield Finding(
+            Severity.WARNING, "drift", None,
+            f"the last sweep found {last['drift']} changes that no event had told of",
+            "see meshd events for which; if it goes on, sweep more often: sweep.interval",
+        )  # fmt: skip
+    late = facts.now - _seconds(last["startedAt"])
+    if facts.sweep_seconds is not None and late > MISSED_SWEEPS * facts.sweep_seconds:
+        yield Finding(
+            Severity.ERROR, "no-sweep", None,
+            f"the last sweep began {late:.0f} s ago, and one is due"
+            f" every {facts.sweep_seconds:.0f} s",
+            "see the daemon's log, and try one: meshd sweep",
+        )  # fmt: skip
+
+
+def _clock(facts: Facts, status: Document) -> Iterator[Finding]:
+    last = status["lastSweep"]
+    times = [status["startedAt"], *([last["startedAt"]] if last is not None else [])]
+    ahead = max(_seconds(moment) for moment in times) - facts.now
+    if ahead > CLOCK_SLACK_SECONDS:
+        yield Finding(
+            Severity.WARNING, "clock", None,
+            f"the clock was set back by {ahead:.0f} s or more since the daemon noted a time",
+            "set it right, for example with timedatectl; no agent expires by it",
+        )  # fmt: skip
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

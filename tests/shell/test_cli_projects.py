@@ -1,0 +1,263 @@
+"""Discover, register, update and unregister on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.shell.command_line import CommandLine
+from tests.shell.fake_daemon import FakeDaemon, fake_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WRITTEN = {
+    "id": "01J", "name": "p", "runtime": "codex", "description": "", "capabilities": ["code"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def meshd(tmp_path: Path) -> CommandLine:
+    home = tmp_path / "h"
+    (home / "p").mkdir(parents=True)
+    return CommandLine(home)
+
+
+@pytest.fixture
+def daemon(meshd: CommandLine) -> Iterator[FakeDaemon]:
+    """A daemon where it listens by default."""
+    meshd.state.mkdir(parents=True)
+    with fake_daemon(meshd.state / "meshd.sock") as fake:
+        yield fake
+
+
+def candidate(path: str, runtime: str = "codex", **hints: object) -> dict[str, object]:
+    return {
+        "path": path,
+        "strategy": runtime,
+        "hints": {"suggestedName": "p", "detectedRuntime": runtime, **hints},
+        "discoveredAt": "t",
+    }
+
+
+def finds(daemon: FakeDaemon, *candidates: dict[str, object], truncated: bool = False) -> None:
+    """Let a search find these."""
+    done = {"candidates": len(candidates), "directories": 9, "truncated": truncated}
+    events = [("progress", {"directories": 7, "candidates": 0, "root": "/r"})]
+    events += [("candidate", found) for found in candidates]
+    frames = [
+        f"event: {kind}\ndata: {json.dumps(document)}\n\n"
+        for kind, document in [*events, ("done", done)]
+    ]
+    daemon.answer("POST /api/mesh/discover", "".join(frames).encode())
+
+
+def asked(daemon: FakeDaemon, method: str) -> tuple[str, object]:
+    """Return the target and the body of the last such request."""
+    return next((at, body) for how, at, body in reversed(daemon.asked) if how == method)
+
+
+# discover
+
+
+def test_candidates_are_a_table_with_the_command_to_try(
+    meshd: CommandLine, daemon: FakeDaemon
+) -> None:
+    long = "What it is for. " * 10
+    finds(daemon, candidate("/r/with space", description=long), candidate("/r/b", "gemini"))
+    ran = meshd("discover", ".", "--max-depth", "3")
+    first, second = ran.out.splitlines()[1:]
+    assert (len(first) < 120, first.endswith("...")) == (True, True)
+    assert second.split() == ["/r/b", "gemini", "p"]
+    assert ran.err == "to give one its agent: meshd register '/r/with space'\n"
+    assert daemon.asked[-1][2] == {"roots": [str(meshd.home)], "maxDepth": 3}
+
+
+def test_candidates_are_one_json_document(meshd: CommandLine, daemon: FakeDaemon) -> None:
+    found = candidate("/r/a")
+    finds(daemon, found, truncated=True)
+    ran = meshd("discover", "/r", "--json")
+    assert (ran.document, ran.err) == ({"candidates": [found], "truncated": True}, "")
+
+
+def test_without_a_directory_every_healthy_root_is_searched(
+    meshd: CommandLine, daemon: FakeDaemon
+) -> None:
+    states = {"/a": "healthy", "/b": "sick", "/c": "healthy"}
+    roots = [{"path": path, "state": state} for path, state in states.items()]
+    daemon.answer("GET /api/mesh/roots", {"roots": roots})
+    finds(daemon)
+    ran = meshd("discover")
+    assert (ran.code, ran.out) == (0, "")
+    assert "no candidates" in ran.err
+    assert asked(daemon, "POST")[1] == {"roots": ["/a", "/c"]}
+
+
+def test_progress_is_shown_on_a_terminal_only(meshd: CommandLine, daemon: FakeDaemon) -> None:
+    finds(daemon, candidate("/r/a"))
+    assert "7 directories" in _with_a_terminal(meshd, "discover", "/r")
+    assert "directories" not in meshd("discover", "/r").err
+
+
+# register
+
+
+def test_a_register_takes_name_and_runtime_from_the_directory(
+    meshd: CommandLine, daemon: FakeDaemon
+) -> None:
+    path = str(meshd.home / "p")
+    finds(daemon, candidate(f"{path}/below", "gemini"), candidate(path))
+    daemon.answer("POST /api/mesh/agents", WRITTEN, status=201)
+    ran = meshd("register", "p", "--capability", "a", "--capability", "b", "--approver", "me")
+    assert (ran.code, ran.out.splitlines()[0]) == (0, "registered: p (01J)")
+    assert asked(daemon, "POST")[1] == {
+        "path": path,
+        "overrides": {"name": "p", "runtime": "codex", "capabilities": ["a", "b"]},
+        "approver": "me",
+    }
+
+
+def test_what_is_said_goes_before_what_is_found(meshd: CommandLine, daemon: FakeDaemon) -> None:
+    daemon.answer("POST /api/mesh/agents", WRITTEN, status=201)
+    said = ["--name", "n", "--runtime", "x", "--display-name", "N", "--set", 'traits={"humor": 5}']
+    assert meshd("register", "p", *said, "--json").document == WRITTEN
+    assert asked(daemon, "POST")[1] == {
+        "path": str(meshd.home / "p"),
+        "overrides": {"name": "n", "runtime": "x", "displayName": "N", "traits": {"humor": 5}},
+    }
+
+
+def test_a_project_with_a_manifest_keeps_what_it_says(
+    meshd: CommandLine, daemon: FakeDaemon
+) -> None:
+    (meshd.home / "p" / ".dork").mkdir()
+    (meshd.home / "p" / ".dork" / "agent.json").touch()
+    daemon.answer("POST /api/mesh/agents", WRITTEN, status=201)
+    assert meshd("register", "p", "--description", "new").code == 0
+    assert daemon.asked == [
+        (
+            "POST", "/api/mesh/agents",
+            {"path": str(meshd.home / "p"), "overrides": {"description": "new"}},
+        )
+    ]  # fmt: skip
+
+
+def test_a_runtime_that_nothing_tells_is_asked_for(meshd: CommandLine, daemon: FakeDaemon) -> None:
+    finds(daemon)
+    ran = meshd("register", "p")
+    assert (ran.code, "--runtime claude-code" in ran.err) == (2, True)
+    assert [method for method, target, _ in daemon.asked if target.endswith("agents")] == []
+
+
+def test_a_dry_run_says_what_would_be(meshd: CommandLine, daemon: FakeDaemon) -> None:
+    daemon.answer("POST /api/mesh/agents?dryRun=true", WRITTEN)
+    daemon.answer("PATCH /api/mesh/agents/a?dryRun=true", WRITTEN)
+    first = meshd("register", "p", "--runtime", "codex", "--dry-run").out.splitlines()[0]
+    second = meshd("update", "a", "--name", "n", "--dry-run").out.splitlines()[0]
+    assert [first, second] == ["would register: p (01J)", "would update: p (01J)"]
+
+
+# update
+
+
+def test_an_update_says_what_changes_and_what_is_cleared(
+    meshd: CommandLine, daemon: FakeDaemon
+) -> None:
+    daemon.answer("PATCH /api/mesh/agents/a", WRITTEN)
+    said = ["--description", "", "--set", "personaEnabled=false", "--clear", "color"]
+    ran = meshd("update", "a", *said, "--if-seq", "7")
+    assert (ran.code, ran.out.splitlines()[0]) == (0, "updated: p (01J)")
+    changes = {"description": "", "personaEnabled": False, "color": None}
+    assert daemon.asked == [("PATCH", "/api/mesh/agents/a", changes)]
+
+
+def test_a_lost_update_is_refused_with_what_to_do(meshd: CommandLine, daemon: FakeDaemon) -> None:
+    said = {"error": "it has changed", "code": "conflict", "hint": "read it again"}
+    daemon.answer("PATCH /api/mesh/agents/a", said, status=412)
+    ran = meshd("update", "a", "--name", "n", "--if-seq", "7")
+    assert (ran.code, ran.err) == (1, "error: it has changed\nhint: read it again\n")
+
+
+# unregister
+
+
+@pytest.fixture
+def known(daemon: FakeDaemon) -> FakeDaemon:
+    """A daemon with one agent."""
+    row = {"id": "a", "name": "p", "displayName": None, "projectPath": "/r/p", "lastPath": "/r/p"}
+    daemon.answer("GET /api/mesh/registry", {"agents": [row]})
+    daemon.answer("DELETE /api/mesh/agents/a", {"success": True})
+    daemon.answer("DELETE /api/mesh/agents/a?keepManifest=true", {"success": True})
+    daemon.answer("DELETE /api/mesh/agents/a?dryRun=true", {"success": True})
+    daemon.answer("DELETE /api/mesh/agents/a/data", {"success": True, "deletedPath": "/r/p/.dork"})
+    return daemon
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "said"),
+    [
+        ([], "/api/mesh/agents/a", "unregistered: p (a)\n"),
+        (["--keep-manifest"], "/api/mesh/agents/a?keepManifest=true", "unregistered: p (a)\n"),
+        (["--data"], "/api/mesh/agents/a/data", "unregistered: p (a)\n"),
+        (["--dry-run"], "/api/mesh/agents/a?dryRun=true", "would unregister: p (a)\n"),
+    ],
+)
+def test_an_agent_is_unregistered_and_a_script_is_not_asked(
+    meshd: CommandLine, known: FakeDaemon, options: list[str], target: str, said: str
+) -> None:
+    ran = meshd("unregister", "p", *options)
+    assert (ran.code, ran.out, asked(known, "DELETE")[0]) == (0, said, target)
+
+
+def test_a_kept_manifest_is_denied_and_the_way_back_is_named(
+    meshd: CommandLine, known: FakeDaemon
+) -> None:
+    assert meshd("unregister", "a", "--keep-manifest").err == (
+        "its project is denied; to take that back: meshd allow /r/p\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "question", "removed"),
+    [
+        ([], "n", "Remove /r/p/.dork/agent.json?", False),
+        ([], "y", "Remove /r/p/.dork/agent.json?", True),
+        (["--data"], "n", "Remove /r/p/.dork and all in it?", False),
+        (["--keep-manifest"], "n", "Deny /r/p?", False),
+        (["--yes"], "", "", True),
+    ],
+)
+def test_a_person_at_a_terminal_is_asked_first(
+    meshd: CommandLine,
+    known: FakeDaemon,
+    options: list[str],
+    typed: str,
+    question: str,
+    removed: bool,
+) -> None:
+    shown = _with_a_terminal(meshd, "unregister", "a", *options, typed=typed)
+    assert question in shown
+    assert any(method == "DELETE" for method, *_ in known.asked) == removed
+
+
+def _with_a_terminal(meshd: CommandLine, *arguments: str, typed: str = "") -> str:
+    """Run a command at a terminal, and return what it showed."""
+    master, slave = pty.openpty()
+    try:
+        os.write(master, f"{typed}\n".encode())
+        subprocess.run(
+            [sys.executable, "-m", "meshd", *arguments],
+            env=meshd.whole_environ, cwd=meshd.home, stdin=slave, stdout=slave, stderr=slave,
+            timeout=60, check=False,
+        )  # fmt: skip
+        return os.read(master, 65536).decode()
+    finally:
+        os.close(slave)
+        os.close(master)
