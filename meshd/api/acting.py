@@ -6,11 +6,14 @@ that it is done and durable. A caller that goes away changes nothing about it.
 
 # Annotations here are read at run time by the framework, so they are not postponed.
 
+import json
+
 from fastapi import APIRouter
 from starlette.requests import Request
 
 from meshd import answers
 from meshd.api import schemas
+from meshd.api.mesh_schemas import PEER_ROUTE
 from meshd.api.replies import ACT_SECONDS, SWEEP_SECONDS, Reply, finished
 from meshd.api.requests import (
     AcceptRequest,
@@ -25,6 +28,7 @@ from meshd.errors import NotFoundError
 
 router = APIRouter(tags=["acts"], responses=schemas.FAILURES)
 _DONE = {"success": True}
+_HEARTBEAT = "heartbeat"
 
 
 @router.post("/sweep", response_model=schemas.SweepAnswer)
@@ -63,7 +67,7 @@ async def accept_root(daemon: Daemon, body: AcceptRequest) -> Reply:
     return Reply(_DONE)
 
 
-@router.post("/deny", status_code=201, response_model=schemas.Done, responses=schemas.PEER_FAILURES)
+@router.post("/deny", status_code=201, response_model=schemas.Done, responses=PEER_ROUTE)
 async def deny(daemon: Daemon, body: DenyRequest) -> Reply:
     """Leave a path alone, with everything below it."""
     require_in_scope(daemon, body.path)
@@ -71,7 +75,7 @@ async def deny(daemon: Daemon, body: DenyRequest) -> Reply:
     return Reply(_DONE, status_code=201)
 
 
-@router.delete("/denied/{path:path}", response_model=schemas.Done, responses=schemas.PEER_FAILURES)
+@router.delete("/denied/{path:path}", response_model=schemas.Done, responses=PEER_ROUTE)
 async def allow(
     path: str,  # noqa: ARG001 - named for the route; read from the raw URL below
     request: Request,
@@ -91,3 +95,31 @@ async def forget(daemon: Daemon, body: ForgetRequest) -> Reply:
     """Drop the row of an agent that is not live, or every row out of scope."""
     rows = await finished(daemon.forget(body.id), ACT_SECONDS)
     return Reply({"forgotten": [{"id": row.id, "lastPath": row.last_path} for row in rows]})
+
+
+@router.post(
+    "/agents/{agent_id}/heartbeat",
+    response_model=schemas.Done,
+    responses=PEER_ROUTE,
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/json": {"schema": {}}},
+            "description": "`{event}`: what the agent did. Anything else counts as none.",
+        }
+    },
+)
+async def heartbeat(agent_id: str, request: Request, daemon: Daemon) -> Reply:
+    """Note that an agent lives."""
+    event = _event_of(await request.body())
+    await finished(daemon.heartbeat(agent_id, event), ACT_SECONDS)
+    return Reply(_DONE)
+
+
+def _event_of(body: bytes) -> str:
+    """Return what a heartbeat says; one that cannot be understood is a heartbeat all the same."""
+    try:
+        event = json.loads(body)["event"]
+        event.encode("utf-8")  # half characters are no text
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return _HEARTBEAT
+    return str(event) or _HEARTBEAT

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from meshd import __version__
-from meshd.api import acting, events, failures, health, reading
+from meshd.api import (
+    acting,
+    discovering,
+    events,
+    failures,
+    health,
+    mesh,
+    reading,
+    registering,
+)
 from meshd.api.feed import Feed
 from meshd.api.peers import Gate
 from meshd.api.replies import Reply
@@ -15,13 +24,19 @@ from meshd.api.replies import Reply
 if TYPE_CHECKING:
     from fastapi.routing import APIRoute
 
+    from meshd.api.loopback import Token
     from meshd.services import Services
 
 PREFIX = "/api/mesh"
 
 
-def make_app(services: Services) -> FastAPI:
-    """Return the application that answers for a daemon."""
+def make_app(services: Services, token: Token | None = None) -> FastAPI:
+    """Return the application that answers for a daemon.
+
+    Args:
+        services: the daemon, as the routes see it.
+        token: what those who come over TCP must show; None when nobody may come so.
+    """
     app = FastAPI(
         title="meshd",
         summary="Which agents exist, where, and is that still true.",
@@ -34,11 +49,10 @@ def make_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.feed = Feed(services.store)
-    app.add_middleware(Gate)
+    app.add_middleware(Gate, token=token)
     failures.install(app)
-    app.include_router(reading.router, prefix=PREFIX)
-    app.include_router(events.router, prefix=PREFIX)
-    app.include_router(acting.router, prefix=PREFIX)
+    for routes in (reading, mesh, events, acting, registering, discovering):
+        app.include_router(routes.router, prefix=PREFIX)
     app.include_router(health.router)
     return app
 

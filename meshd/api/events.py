@@ -26,7 +26,7 @@ from meshd.api.changes import Batch, GoneError, Position, frame
 from meshd.api.failures import UNREADABLE, failure
 from meshd.api.feed import Feed
 from meshd.api.peers import TRANSPORT
-from meshd.api.replies import Reply
+from meshd.api.replies import EVENT_STREAM, Reply, wants_stream
 from meshd.api.requests import Daemon
 from meshd.services import Services
 
@@ -36,12 +36,11 @@ HEARTBEAT_SECONDS: Final = 15.0
 WAIT_LIMIT_SECONDS: Final = 60.0
 """A longer wait is cut to this, so that no request outlasts what lies between it and us."""
 
-EVENT_STREAM: Final = "text/event-stream"
-
 router = APIRouter(tags=["registry"], responses=schemas.FAILURES)
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
     410: {"model": schemas.Failure, "description": "The log cannot go on from there."},
+    503: {"model": schemas.Failure, "description": "Too many streams are open."},
 }
 
 
@@ -86,7 +85,7 @@ async def list_events(
 ) -> Response:
     """Entries of the change log after `since`, oldest first; as a stream when asked for one."""
     feed: Feed = request.app.state.feed
-    if _wants_stream(request):
+    if wants_stream(request):
         return EventStream(feed, await feed.place(since))
     asked = since or Position(None, 0)
     if wait is None and asked.epoch is None:
@@ -94,11 +93,6 @@ async def list_events(
     seq = await feed.place(asked)
     batch = await _batch_within(feed, seq, min(wait or 0.0, WAIT_LIMIT_SECONDS))
     return _answer(feed, batch, limit)
-
-
-def _wants_stream(request: Request) -> bool:
-    accepted = ",".join(request.headers.getlist("accept")).split(",")
-    return any(one.partition(";")[0].strip().lower() == EVENT_STREAM for one in accepted)
 
 
 def _page(daemon: Services, seq: int, limit: int) -> Reply:

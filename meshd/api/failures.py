@@ -1,9 +1,9 @@
 """Errors as answers.
 
-Owns the table from an error's code to a status. The two bodies that the peer's clients know
-(`Agent not found`, `Validation failed`) are kept on its routes; every other failure is
-`{"error": {"code", "message", "hint"}}`. Promises: nothing a caller sent, and nothing of a
-file, comes back in a refusal's words but by our own escaping (R9).
+Owns the table from an error's code to a status, and the two bodies: on the peer's routes
+`{"error": "text"}`, with the details of a refused request or else our code and hint beside it;
+on our own `{"error": {"code", "message", "hint"}}`. Promises: nothing a caller sent, and nothing
+of a file, comes back in a refusal's words but by our own escaping (R9).
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ from meshd.api.replies import Reply
 from meshd.errors import MeshdError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from fastapi import FastAPI
     from starlette.requests import Request
 
 STATUS: Final = {
     "bad-request": 400,
+    "unauthorized": 401,
     "permission": 403,
+    "system-agent": 403,
     "not-found": 404,
+    "not-writable": 409,
+    "duplicate": 409,
     "still-live": 409,
     "gone": 410,
+    "conflict": 412,
+    "too-large": 413,
     "invalid-config": 422,
+    "invalid-manifest": 422,
+    "out-of-scope": 422,
+    "busy": 503,
     "store": 503,
     "stopping": 503,
     "timeout": 504,
@@ -40,11 +49,9 @@ UNREADABLE: Final = (apsw.Error, UnicodeDecodeError, StoreError)
 """What reading the database raises when it cannot be read, or is damaged."""
 
 _CODES: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-_PEER_ROUTES: Final = tuple(f"/api/mesh/{name}" for name in ("agents", "deny", "denied", "status"))
-
-
-class AgentNotFoundError(NotFoundError):
-    """No agent has this id; told in the peer's words."""
+_PREFIX: Final = "/api/mesh/"
+_PEER_ROUTES: Final = frozenset({"agents", "denied", "deny", "discover", "status", "topology"})
+_ONE_AGENT: Final = "/api/mesh/agents/"
 
 
 def failure(code: str, message: str, hint: str | None = None) -> dict[str, object]:
@@ -52,14 +59,44 @@ def failure(code: str, message: str, hint: str | None = None) -> dict[str, objec
     return {"error": {"code": code, "message": message, "hint": hint}}
 
 
-async def _of_meshd(_: Request, error: Exception) -> Reply:
+def failed(  # noqa: PLR0913 - the last two are keywords, and have defaults
+    path: str,
+    status: int,
+    code: str,
+    message: str,
+    *,
+    hint: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return a failure in the body of the route it happened on.
+
+    Args:
+        path: of the request's URL.
+        status: of HTTP.
+        code: our word for it.
+        message: what is wrong.
+        hint: what to do about it.
+        headers: of the reply.
+    """
+    document = failure(code, message, hint)
+    if _is_peers(path):
+        document = {"error": message, "code": code, "hint": hint}
+    return Reply(document, status_code=status, headers=headers)
+
+
+def _is_peers(path: str) -> bool:
+    """Whether a path belongs to a route of the peer."""
+    below = path.startswith(_PREFIX)
+    return below and path.removeprefix(_PREFIX).partition("/")[0] in _PEER_ROUTES
+
+
+async def _of_meshd(request: Request, error: Exception) -> Reply:
     assert isinstance(error, MeshdError)
+    path = request.url.path
+    if isinstance(error, NotFoundError) and path.startswith(_ONE_AGENT):
+        return Reply({"error": "Agent not found"}, status_code=404)
     status = STATUS.get(error.code, 500)
-    return Reply(failure(error.code, error.message, error.hint), status_code=status)
-
-
-async def _agent_not_found(_request: Request, _error: Exception) -> Reply:
-    return Reply({"error": "Agent not found"}, status_code=404)
+    return failed(path, status, error.code, error.message, hint=error.hint)
 
 
 async def _of_request(request: Request, error: Exception) -> Reply:
@@ -67,32 +104,34 @@ async def _of_request(request: Request, error: Exception) -> Reply:
     details = [
         {"path": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()
     ]
-    if request.url.path.startswith(_PEER_ROUTES):
+    if _is_peers(request.url.path):
         return Reply({"error": "Validation failed", "details": details}, status_code=400)
     message = "; ".join(f"{one['path']}: {one['message']}" for one in details)
     return Reply(failure("bad-request", message), status_code=400)
 
 
-async def _of_http(_: Request, error: Exception) -> Reply:
+async def _of_http(request: Request, error: Exception) -> Reply:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "bad-request")
-    return Reply(failure(code, error.detail), error.status_code, headers=error.headers)
+    path = request.url.path
+    return failed(path, error.status_code, code, error.detail, headers=error.headers)
 
 
-async def _of_database(_request: Request, _error: Exception) -> Reply:
-    document = failure("store", "the database cannot be read", "`meshd db check` examines it")
-    return Reply(document, status_code=STATUS["store"])
+async def _of_database(request: Request, _error: Exception) -> Reply:
+    hint = "`meshd db check` examines it"
+    path, status = request.url.path, STATUS["store"]
+    return failed(path, status, "store", "the database cannot be read", hint=hint)
 
 
-async def _of_bug(_request: Request, _error: Exception) -> Reply:
+async def _of_bug(request: Request, _error: Exception) -> Reply:
     # The error itself is raised on after this answer, and logged by the server.
-    return Reply(failure("failed", "meshd failed to answer; its log says why"), status_code=500)
+    message = "meshd failed to answer; its log says why"
+    return failed(request.url.path, 500, "failed", message)
 
 
 def install(app: FastAPI) -> None:
     """Make an application answer errors so."""
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Reply]]] = {
-        AgentNotFoundError: _agent_not_found,
         MeshdError: _of_meshd,
         RequestValidationError: _of_request,
         HTTPException: _of_http,

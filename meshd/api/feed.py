@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from anyio import CapacityLimiter, to_thread
 
 from meshd.api.changes import ChangeLog
-from meshd.errors import StoppingError
+from meshd.errors import BusyError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 KEPT_BATCHES: Final = 8
 """Batches that stay encoded for subscribers a little behind."""
+
+STREAM_LIMIT: Final = 256
+"""Streams at the same time: half of the connections, so that questions are still answered."""
 
 
 class Feed:
@@ -88,7 +91,13 @@ class Feed:
 
     @contextlib.contextmanager
     def streaming(self, transport: asyncio.Transport) -> Iterator[None]:
-        """Let a connection be cut when the feed closes while its client does not read."""
+        """Let a connection be cut when the feed closes while its client does not read.
+
+        Raises:
+            BusyError: there are too many streams.
+        """
+        if len(self._streams) >= STREAM_LIMIT:
+            raise BusyError("too many streams are open", hint="close some, or ask again later")
         self._streams.add(transport)
         try:
             yield

@@ -1,8 +1,9 @@
 """Who is at the other end, and what they may do.
 
-Owns the kernel's word about a caller (SO_PEERCRED) and the gate every request passes: only
-the daemon's own user and root may write; the size of a body is bounded. Assumes that the
-mode of the socket decides who may connect at all.
+Owns the kernel's word about a caller (SO_PEERCRED) and the gate every request passes: on the
+socket only the daemon's own user and root may write, over TCP whoever has the token may do all;
+the size of a body is bounded. Assumes that the mode of the socket decides who may connect at
+all, and that a protocol has put the peer into the scope.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.exceptions import HTTPException
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from meshd.api.replies import Reply
+from meshd.api import loopback
+from meshd.api.failures import failed
 
 if TYPE_CHECKING:
-    import asyncio
     from asyncio.trsock import TransportSocket
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from meshd.api.loopback import Token
+    from meshd.api.replies import Reply
 
 BODY_LIMIT_BYTES: Final = 1024 * 1024
 PEER: Final = "meshd.peer"
@@ -46,32 +49,17 @@ def peer_of(connected: socket.socket | TransportSocket) -> Peer | None:
     return Peer(*_UCRED.unpack(raw))
 
 
-class PeerProtocol(H11Protocol):
-    """Uvicorn's protocol; each request carries its transport and the `Peer` of its connection."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Ask the kernel once, when the connection begins."""
-        super().connection_made(transport)
-        peer = peer_of(transport.get_extra_info("socket"))
-        app = self.app
-
-        async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
-            scope[PEER] = peer
-            scope[TRANSPORT] = transport
-            await app(scope, receive, send)
-
-        self.app = with_peer
-
-
 class Gate:
     """Lets a request pass, or answers it.
 
     Args:
         app: what lies behind.
+        token: what opens it to those who come over TCP; None when nobody may.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, token: Token | None = None) -> None:
         self._app = app
+        self._token = token
         self._writers = frozenset({0, os.geteuid()})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,25 +73,31 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Reply | None:
+        path, headers = scope["path"], scope["headers"]
         peer: Peer | None = scope.get(PEER)
-        if scope["method"] not in _READING and (peer is None or peer.uid not in self._writers):
-            return _refused(403, "permission", "only the user of the daemon and root may write")
-        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if peer is None:
+            stranger = loopback.refusal(headers, self._token)
+            if stranger is not None:
+                return _refused(path, *stranger)
+        elif scope["method"] not in _READING and peer.uid not in self._writers:
+            message = "only the user of the daemon and root may write"
+            return _refused(path, 403, "permission", message)
+        length = dict(headers).get(b"content-length", b"0")
         if int(length) > BODY_LIMIT_BYTES:  # digits: the protocol has refused anything else
-            return _refused(413, "too-large", _TOO_LARGE)
+            return _refused(path, 413, "too-large", _TOO_LARGE)
         return None
 
 
 _TOO_LARGE: Final = f"a body may have {BODY_LIMIT_BYTES} bytes"
+_UNAUTHORIZED: Final = 401
 
 
-def _refused(status: int, code: str, message: str) -> Reply:
+def _refused(path: str, status: int, code: str, message: str, hint: str | None = None) -> Reply:
     # Closed, for the rest of the body would otherwise have to be read to its end.
-    return Reply(
-        {"error": {"code": code, "message": message, "hint": None}},
-        status_code=status,
-        headers={"connection": "close"},
-    )
+    headers = {"connection": "close"}
+    if status == _UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    return failed(path, status, code, message, hint=hint, headers=headers)
 
 
 def _bounded(receive: Receive) -> Receive:

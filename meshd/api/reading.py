@@ -8,21 +8,22 @@ reader of its own, so a long list never holds up the loop. The documents come fr
 # Annotations here are read at run time by the framework, so they are not postponed.
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 
 from meshd import answers
 from meshd.answers import Running
 from meshd.api import schemas
-from meshd.api.failures import AgentNotFoundError
-from meshd.api.replies import Reply
-from meshd.api.requests import Daemon
+from meshd.api.mesh_schemas import PEER_ROUTE
+from meshd.api.replies import Reply, entity_tag
+from meshd.api.requests import Daemon, reference
 from meshd.core.model import Agent, ClaimOutcome
+from meshd.errors import NotFoundError
 from meshd.services import Services
 
 router = APIRouter(tags=["registry"], responses=schemas.FAILURES)
-_UNKNOWN_AGENT: dict[int | str, dict[str, Any]] = {404: {"model": schemas.PeerFailure}}
 
 
 def running(services: Services) -> Running:
@@ -36,28 +37,43 @@ def _agent(services: Services, agent_id: str) -> Agent:
     with services.store.reading() as registry:
         agent = registry.agent(agent_id)
     if agent is None:
-        raise AgentNotFoundError(f"no agent {agent_id!a}")
+        raise NotFoundError(f"no agent {agent_id!a}")
     return agent
 
 
 @router.get("/registry", response_model=schemas.RegistryAnswer)
-def list_registry(daemon: Daemon) -> Reply:
+def list_registry(
+    request: Request,
+    daemon: Daemon,
+    agent: Annotated[
+        str | None, Query(min_length=1, description="Only this row, by id or by path.")
+    ] = None,
+    namespace: Annotated[
+        str | None, Query(min_length=1, description="Only rows of this namespace.")
+    ] = None,
+) -> Reply:
     """Every row of the registry, unreachable ones too."""
+    now_ns = daemon.clock.wall_ns()
     with daemon.store.reading() as registry:
-        return Reply(answers.registry_document(registry, daemon.clock.wall_ns()))
+        if agent is None:
+            rows = answers.registry_document(registry, now_ns)["agents"]
+        else:
+            record = registry.record(reference(request, "agent"))
+            rows = [] if record is None else [answers.agent_document(record, now_ns)]
+    return Reply({"agents": [row for row in rows if namespace in (None, row["namespace"])]})
 
 
-@router.get("/agents", response_model=schemas.AgentsAnswer, responses=schemas.PEER_FAILURES)
+@router.get("/agents", response_model=schemas.AgentsAnswer, responses=PEER_ROUTE)
 def list_agents(
     daemon: Daemon,
     runtime: Annotated[str | None, Query(min_length=1)] = None,
     capability: Annotated[str | None, Query(min_length=1)] = None,
-    caller_namespace: Annotated[  # noqa: ARG001 - accepted, see the description
+    caller_namespace: Annotated[
         str | None,
         Query(
             alias="callerNamespace",
             min_length=1,
-            description="Accepted for the peer's clients; agents are not filtered by it.",
+            description="Only agents that this namespace may reach; * for all.",
         ),
     ] = None,
 ) -> Reply:
@@ -65,33 +81,36 @@ def list_agents(
     with daemon.store.reading() as registry:
         return Reply(
             answers.discovery_document(
-                registry, daemon.clock.wall_ns(), runtime=runtime, capability=capability
+                registry,
+                daemon.clock.wall_ns(),
+                runtime=runtime,
+                capability=capability,
+                caller_namespace=caller_namespace,
             )
         )
 
 
-@router.get("/agents/paths", response_model=schemas.PathsAnswer)
+@router.get("/agents/paths", response_model=schemas.PathsAnswer, responses=PEER_ROUTE)
 def list_agent_paths(daemon: Daemon) -> Reply:
     """Agents that may be discovered, with where they live."""
     with daemon.store.reading() as registry:
         return Reply(answers.paths_document(registry))
 
 
-@router.get("/agents/{agent_id}", response_model=schemas.ManifestAnswer, responses=_UNKNOWN_AGENT)
+@router.get("/agents/{agent_id}", response_model=schemas.ManifestAnswer, responses=PEER_ROUTE)
 def get_agent(agent_id: str, daemon: Daemon) -> Reply:
     """The manifest of one agent, live or not."""
-    return Reply(answers.manifest_document(_agent(daemon, agent_id)))
+    agent = _agent(daemon, agent_id)
+    return Reply(answers.manifest_document(agent), headers=entity_tag(agent))
 
 
-@router.get(
-    "/agents/{agent_id}/health", response_model=schemas.HealthAnswer, responses=_UNKNOWN_AGENT
-)
+@router.get("/agents/{agent_id}/health", response_model=schemas.HealthAnswer, responses=PEER_ROUTE)
 def get_agent_health(agent_id: str, daemon: Daemon) -> Reply:
     """How lively one agent is."""
     return Reply(answers.health_document(_agent(daemon, agent_id), daemon.clock.wall_ns()))
 
 
-@router.get("/status", response_model=schemas.StatusAnswer)
+@router.get("/status", response_model=schemas.StatusAnswer, responses=PEER_ROUTE)
 def get_status(daemon: Daemon) -> Reply:
     """The state of the mesh."""
     with daemon.store.reading() as registry:
@@ -124,7 +143,7 @@ def list_roots(daemon: Daemon) -> Reply:
         return Reply(answers.roots_document(registry, running(daemon)))
 
 
-@router.get("/denied", response_model=schemas.DeniedAnswer)
+@router.get("/denied", response_model=schemas.DeniedAnswer, responses=PEER_ROUTE)
 def list_denied(daemon: Daemon) -> Reply:
     """The denied paths."""
     with daemon.store.reading() as registry:

@@ -17,6 +17,12 @@ from meshd.errors import DeadlineError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from starlette.requests import Request
+
+    from meshd.core.model import Agent
+
+EVENT_STREAM: Final = "text/event-stream"
+
 Result = TypeVar("Result")
 
 SWEEP_SECONDS: Final = 600.0
@@ -33,6 +39,17 @@ class Reply(JSONResponse):
         """Return the bytes of a document."""
         text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
         return text.encode("ascii")
+
+
+def wants_stream(request: Request) -> bool:
+    """Whether a caller asks for a stream of events."""
+    accepted = ",".join(request.headers.getlist("accept")).split(",")
+    return any(one.partition(";")[0].strip().lower() == EVENT_STREAM for one in accepted)
+
+
+def entity_tag(agent: Agent) -> dict[str, str]:
+    """Return the header that says which state of an agent an answer shows."""
+    return {"etag": f'"{agent.seq}"'}
 
 
 async def finished(future: Future[Result], seconds: float) -> Result:

@@ -7,14 +7,24 @@ daemon. A path is checked as text alone: the API never touches a root (R6).
 # Annotations here are read at run time by the framework, so they are not postponed.
 
 import os
-from typing import Annotated, Any, Self
-from urllib.parse import unquote_to_bytes
+import re
+from typing import Annotated, Any, Final, Self
+from urllib.parse import parse_qs, unquote_to_bytes
 
-from fastapi import Depends
+from fastapi import Depends, Header, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 from starlette.requests import Request
 
+from meshd.core.access import ANY, Action
 from meshd.errors import PermissionRefusedError
 from meshd.services import Services
 
@@ -60,6 +70,12 @@ def encoded_path(request: Request, prefix: str) -> str:
         raise RequestValidationError([problem]) from None
 
 
+def reference(request: Request, name: str) -> str:
+    """Return an id or a path from the query, with bytes of a path that are not UTF-8."""
+    query: str = request.scope["query_string"].decode("ascii", "replace")
+    return parse_qs(query, errors="surrogateescape")[name][-1]
+
+
 def require_in_scope(services: Services, path: str) -> None:
     """Refuse a path that lies in no configured root.
 
@@ -79,6 +95,45 @@ async def services_of(request: Request) -> Services:
 
 
 Daemon = Annotated[Services, Depends(services_of)]
+
+
+def _switch(text: object) -> bool:
+    """Return what a switch of a query says, in the words of JSON alone."""
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+DryRun = Annotated[
+    Switch, Query(alias="dryRun", description="Say what would be, and change nothing.")
+]
+KeepManifest = Annotated[
+    Switch, Query(alias="keepManifest", description="Deny the path instead of changing it.")
+]
+
+_ENTITY_TAG: Final = re.compile(r'(?:"(?P<quoted>[0-9]{1,18})"|(?P<bare>[0-9]{1,18})|\*)', re.ASCII)
+
+
+def _expected_seq(text: object) -> int | None:
+    """Return the seq a caller has seen: `"7"`, `7`, or `*` for any.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    found = _ENTITY_TAG.fullmatch(str(text))
+    if found is None:
+        raise ValueError('must be "SEQ", SEQ or *')
+    seq = found["quoted"] or found["bare"]
+    return None if seq is None else int(seq)
+
+
+ExpectedSeq = Annotated[
+    Any,
+    PlainValidator(_expected_seq),
+    WithJsonSchema({"type": "string", "pattern": '^("[0-9]{1,18}"|[0-9]{1,18}|[*])$'}),
+    Header(alias="If-Match", description="The agent's seq that the change is meant for."),
+]
 
 
 class Body(BaseModel):
@@ -119,3 +174,27 @@ class DenyRequest(BaseModel):
     path: PathText
     reason: str | None = None
     denier: str = "mesh"
+
+
+class DiscoverRequest(BaseModel):
+    """Where to look for candidates. Unknown keys are ignored, as the peer ignores them."""
+
+    roots: list[PathText] = Field(min_length=1)
+    max_depth: int | None = Field(default=None, ge=1, strict=True, alias="maxDepth")
+
+
+NamespaceText = Annotated[str, Field(pattern=r"^([a-z0-9-]{1,64}|[*])$")]
+
+
+class AccessRequest(BaseModel):
+    """Which namespace may reach which, or may not. Unknown keys are ignored."""
+
+    source: NamespaceText = Field(alias="sourceNamespace")
+    target: NamespaceText = Field(alias="targetNamespace")
+    action: Action
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        if (self.source == ANY) != (self.target == ANY):
+            raise ValueError("* stands for the whole mesh, so it is on both sides or on neither")
+        return self

@@ -45,17 +45,18 @@ class Detail(Shape):
 
 
 class PeerFailure(Shape):
-    """A failure, as the peer's clients know it."""
+    """A failure, as the peer's clients know it; our code and hint where there are no details."""
 
     error: str
     details: list[Detail] | None = None
+    code: str | None = None
+    hint: str | None = None
 
 
 # "default" also keeps the framework from describing a 422 that is never sent.
 FAILURES: Final[dict[int | str, Members]] = {
     "default": {"model": Failure, "description": "A failure; `code` says which."}
 }
-PEER_FAILURES: Final[dict[int | str, Members]] = {400: {"model": PeerFailure}}
 
 
 class Done(Shape):

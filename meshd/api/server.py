@@ -19,7 +19,7 @@ import uvicorn
 from anyio import to_thread
 
 from meshd.api.app import make_app
-from meshd.api.peers import PeerProtocol
+from meshd.api.protocol import PeerProtocol
 from meshd.errors import AlreadyRunningError, ConfigError, MeshdError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshd.api.feed import Feed
+    from meshd.api.loopback import Token
     from meshd.services import Services
 
 READER_THREADS: Final = 4
@@ -121,13 +122,20 @@ class Server:
         services: the daemon, as the routes see it.
         listening: from `bind_socket`; closed at the end.
         path: the socket's file.
+        loopback: from `bind_loopback`, and the token that opens it; None for no TCP.
     """
 
-    def __init__(self, services: Services, listening: socket.socket, path: Path) -> None:
-        self._listening = listening
+    def __init__(
+        self,
+        services: Services,
+        listening: socket.socket,
+        path: Path,
+        loopback: tuple[socket.socket, Token] | None = None,
+    ) -> None:
+        self._listening = [listening] if loopback is None else [listening, loopback[0]]
         self._path = path
         self._file = _identity(path)
-        app = make_app(services)
+        app = make_app(services, None if loopback is None else loopback[1])
         self._feed: Feed = app.state.feed
         services.store.writer.committed = self._feed.wake
         self._uvicorn = uvicorn.Server(
@@ -152,7 +160,8 @@ class Server:
         try:
             asyncio.run(self._serve())
         finally:
-            self._listening.close()
+            for listening in self._listening:
+                listening.close()
             if self._file is not None and _identity(self._path) == self._file:
                 self._path.unlink()
 
@@ -167,7 +176,7 @@ class Server:
     async def _serve(self) -> None:
         to_thread.current_default_thread_limiter().total_tokens = READER_THREADS
         with self._feed.open():
-            await self._uvicorn.serve(sockets=[self._listening])
+            await self._uvicorn.serve(sockets=self._listening)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

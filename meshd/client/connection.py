@@ -1,29 +1,28 @@
-"""One connection to the daemon: HTTP over its Unix socket.
+"""One connection to the daemon: HTTP to its address.
 
-Owns the wait for a place in the daemon's queue, the deadline of every wait after it, and what
-is said when there is no daemon. Assumes that one thread uses a connection.
+Owns the deadline of every wait, and what is said of a daemon that went away. Assumes that one
+thread uses a connection.
 """
 
 from __future__ import annotations
 
 import http.client
-import os
-import socket
-import struct
 import time
 from typing import TYPE_CHECKING
 
-from meshd.errors import DeadlineError, MeshdError, NoDaemonError, PermissionRefusedError
+from meshd.errors import NoDaemonError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from meshd.client.address import Address
 
 _CHUNK_BYTES = 64 * 1024
 
 
 class Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket.
+    """HTTP to an address.
 
     Attributes:
         deadline: monotonic second at which the wait in hand ends.
@@ -31,29 +30,14 @@ class Connection(http.client.HTTPConnection):
 
     sock: socket.socket | None
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
+    def __init__(self, address: Address) -> None:
+        super().__init__(address.host)
         self.deadline = 0.0
-        self._path = path
+        self._address = address
 
     def connect(self) -> None:
-        """Connect, waiting for a place in the daemon's queue until the deadline.
-
-        Raises:
-            NoDaemonError: nothing answers on the socket.
-            PermissionRefusedError: the socket refuses the caller.
-            DeadlineError: the daemon does not take the connection.
-        """
-        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # A socket with a Python timeout does not wait for a place in the queue (EAGAIN).
-            left = struct.pack("@ll", max(1, int(self._left())), 0)
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, left)
-            stream.connect(os.fspath(self._path))
-        except OSError as error:
-            stream.close()
-            raise _refusal(self._path, error) from error
-        self.sock = stream
+        """Connect before the deadline; see `Address.connect`."""
+        self.sock = self._address.connect(self._left())
 
     def limit(self, stream: socket.socket | None) -> None:
         """Let the next wait on a socket end at the deadline.
@@ -82,22 +66,8 @@ def chunks(
         raise http.client.IncompleteRead(b"", response.length)
 
 
-def _refusal(path: Path, error: OSError) -> MeshdError:
-    """Say why the socket could not be connected to."""
-    if isinstance(error, PermissionError):
-        return PermissionRefusedError(
-            f"may not talk to the daemon on {path}",
-            hint="run as the user of the daemon, or let it widen api.socket_mode",
-        )
-    if isinstance(error, BlockingIOError):
-        return DeadlineError(f"the daemon on {path} takes no connection")
-    return NoDaemonError(
-        f"no daemon answers on {path}", hint="start one: meshd run DIR, DIR being what to scan"
-    )
-
-
-def gone_away(path: Path) -> NoDaemonError:
+def gone_away(address: Address) -> NoDaemonError:
     """Return the error of a conversation that the daemon broke off."""
     return NoDaemonError(
-        f"the daemon on {path} went away before it answered", hint="see its log, and ask again"
+        f"the daemon on {address} went away before it answered", hint="see its log, and ask again"
     )

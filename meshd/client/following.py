@@ -20,8 +20,8 @@ from meshd.errors import DeadlineError, MeshdError, NoDaemonError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
 
+    from meshd.client.address import Address
     from meshd.client.replies import Document
 
 ANSWER_SECONDS = 35.0
@@ -45,17 +45,17 @@ _LOST = (
 
 
 def follow(
-    path: Path, target: str, since: str | None, connected: Callable[[bool], None]
+    address: Address, target: str, since: str | None, connected: Callable[[bool], None]
 ) -> Generator[Document, None, None]:
     """Yield entries as they are committed.
 
     Args:
-        path: the daemon's socket.
+        address: where the daemon listens.
         target: the route of the events.
         since: `EPOCH-SEQ` or `SEQ` of the last entry the caller has, None for the newest.
         connected: told False when the daemon went away, and True when it is back.
     """
-    stream = _Stream(path, target, since)
+    stream = _Stream(address, target, since)
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
@@ -64,7 +64,7 @@ def follow(
                 yield entry
         except _LOST as error:
             if not stream.opened:
-                raise _refusal(path, error) from error
+                raise refusal(address, error) from error
         if not stream.lost:
             stream.lost = True
             connected(False)
@@ -81,22 +81,22 @@ class _Stream:
         lost: whether the caller was told that it went away.
     """
 
-    def __init__(self, path: Path, target: str, since: str | None) -> None:
+    def __init__(self, address: Address, target: str, since: str | None) -> None:
         self.place = since
         self.opened = False
         self.lost = False
-        self._path = path
+        self._address = address
         self._target = target
 
     def entries(self, connected: Callable[[bool], None]) -> Iterator[Document]:
         """Yield entries until the stream ends or is lost."""
-        with contextlib.closing(Connection(self._path)) as connection:
+        with contextlib.closing(Connection(self._address)) as connection:
             response = self._open(connection)
             self.opened = True
             if self.lost:
                 self.lost = False
                 connected(True)
-            for fields in _blocks(response):
+            for fields in blocks(response):
                 self.place = fields.get("id", self.place)
                 if fields.get("event") == GoneError.code:
                     raise error_said(http.client.GONE, json.loads(fields["data"]))
@@ -109,32 +109,33 @@ class _Stream:
         waiting = connection.sock
         connection.limit(waiting)
         query = "" if self.place is None else "?" + urlencode({"since": self.place})
-        connection.request("GET", self._target + query, headers={"Accept": "text/event-stream"})
+        headers = {"Accept": "text/event-stream", **self._address.headers}
+        connection.request("GET", self._target + query, headers=headers)
         response = connection.getresponse()
         if response.status != http.client.OK:
             expect_ok(response.status, response.read())
-            raise MeshdError(f"not a stream of meshd on {self._path}")
+            raise MeshdError(f"not a stream of meshd on {self._address}")
         assert waiting is not None, "bug: connected without a socket"
         waiting.settimeout(SILENCE_SECONDS)
         return response
 
 
-def _refusal(path: Path, error: Exception) -> MeshdError:
-    """Return why a stream did not even begin."""
+def refusal(address: Address, error: Exception) -> MeshdError:
+    """Return why a stream did not even begin, or was broken off for good."""
     if isinstance(error, MeshdError):
         return error
     if isinstance(error, TimeoutError):
-        return DeadlineError(f"no answer in time from {path}")
-    if isinstance(error, ConnectionError):
-        return gone_away(path)
-    return MeshdError(f"not an answer of meshd on {path}")
+        return DeadlineError(f"no answer in time from {address}")
+    if isinstance(error, ConnectionError | http.client.IncompleteRead):
+        return gone_away(address)
+    return MeshdError(f"not an answer of meshd on {address}")
 
 
-def _blocks(response: http.client.HTTPResponse) -> Iterator[dict[str, str]]:
+def blocks(response: http.client.HTTPResponse) -> Iterator[dict[str, str]]:
     """Yield the fields of each event of a stream; a comment has none that count."""
     waiting = b""
     while received := response.read1(_CHUNK_BYTES):
-        *blocks, waiting = (waiting + received).split(b"\n\n")
-        for block in blocks:
+        *whole, waiting = (waiting + received).split(b"\n\n")
+        for block in whole:
             lines = (line.partition(": ") for line in block.decode("ascii").split("\n"))
             yield {name: value for name, _, value in lines}

@@ -10,7 +10,13 @@ import json
 from typing import Any, TypeAlias
 
 from meshd import errors
-from meshd.errors import DeadlineError, MeshdError, NotFoundError, PermissionRefusedError
+from meshd.errors import (
+    BadRequestError,
+    DeadlineError,
+    MeshdError,
+    NotFoundError,
+    PermissionRefusedError,
+)
 
 Document: TypeAlias = dict[str, Any]
 """A JSON object, as the daemon gives it."""
@@ -26,13 +32,35 @@ class GoneError(MeshdError):
     code = "gone"
 
 
+class StillLiveError(MeshdError):
+    """The agent is live; its row would come back at the next look."""
+
+    code = "still-live"
+
+
+class TooLargeError(MeshdError):
+    """What was sent is more than the daemon takes."""
+
+    code = "too-large"
+
+
+class NoSuchMethodError(MeshdError):
+    """The route does not know the method: client and daemon are of different versions."""
+
+    code = "method-not-allowed"
+
+
+class UnauthorizedError(PermissionRefusedError):
+    """The token is missing, or is not the daemon's."""
+
+    code = "unauthorized"
+
+
 def _codes() -> dict[str, type[MeshdError]]:
     """Return every class of error by its code."""
-    found = (kind for kind in vars(errors).values() if isinstance(kind, type))
-    return {
-        GoneError.code: GoneError,
-        **{kind.code: kind for kind in found if issubclass(kind, MeshdError)},
-    }
+    ours = (GoneError, StillLiveError, TooLargeError, NoSuchMethodError, UnauthorizedError)
+    shared = (kind for kind in vars(errors).values() if isinstance(kind, type))
+    return {kind.code: kind for kind in (*ours, *shared) if issubclass(kind, MeshdError)}
 
 
 def expect_ok(status: int, answer: bytes) -> bytes:
@@ -68,21 +96,25 @@ def document(status: int, answer: bytes) -> Document:
 def error_said(status: int, said: Document) -> MeshdError:
     """Return what an error answer says, in either of the shapes the routes have."""
     what = said.get("error")
-    if isinstance(what, dict):
-        code = str(what.get("code"))
-        error = _codes().get(code, MeshdError)(str(what.get("message")), hint=what.get("hint"))
-        error.code = code
+    problem = what if isinstance(what, dict) else {**said, "message": what}
+    code, hint = problem.get("code"), problem.get("hint")
+    if code is not None:
+        error = _codes().get(str(code), MeshdError)(str(problem.get("message")), hint=hint)
+        error.code = str(code)
         return error
     kinds: dict[int, type[MeshdError]] = {
+        http.client.BAD_REQUEST: BadRequestError,
         http.client.FORBIDDEN: PermissionRefusedError,
         http.client.NOT_FOUND: NotFoundError,
         http.client.GATEWAY_TIMEOUT: DeadlineError,
     }
     message = str(what) if what else f"the daemon answered with status {status}"
-    details = said.get("details")
-    if isinstance(details, list):
-        told = (
-            f"{one.get('path')}: {one.get('message')}" for one in details if isinstance(one, dict)
-        )
-        message += f": {'; '.join(told)}"
-    return kinds.get(status, MeshdError)(message)
+    return kinds.get(status, MeshdError)(message + _details(said.get("details")))
+
+
+def _details(details: object) -> str:
+    """Return what is wrong with a request, as the end of a sentence."""
+    if not isinstance(details, list):
+        return ""
+    told = (f"{one.get('path')}: {one.get('message')}" for one in details if isinstance(one, dict))
+    return f": {'; '.join(told)}"

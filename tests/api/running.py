@@ -110,7 +110,10 @@ class Daemon:
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
-    """Return the status and the code of a failure in our own form."""
+    """Return the status and the code of a failure, in the form of its route."""
     body = answer.json()
+    if isinstance(body["error"], str):
+        schemas.PeerFailure.model_validate(body)
+        return answer.status_code, body["code"]
     schemas.Failure.model_validate(body)
     return answer.status_code, body["error"]["code"]

@@ -29,7 +29,7 @@ class OddError(MeshdError):
         pytest.param(ConfigError("x", hint="fix it"), 422, id="refused configuration"),
         pytest.param(StoppingError("x"), 503, id="stopping"),
         pytest.param(StoreError("x"), 503, id="store"),
-        pytest.param(InvalidManifestError("x"), 500, id="no status of its own"),
+        pytest.param(InvalidManifestError("x"), 422, id="invalid manifest"),
         pytest.param(OddError("x"), 500, id="unknown code"),
     ],
 )

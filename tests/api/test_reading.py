@@ -67,7 +67,9 @@ def test_an_unreachable_agent_is_kept_in_the_registry_and_never_discovered(
         pytest.param({"runtime": "codex"}, ["b"], id="by runtime"),
         pytest.param({"capability": "review"}, ["a"], id="by capability"),
         pytest.param({"runtime": "codex", "capability": "review"}, [], id="both must hold"),
-        pytest.param({"callerNamespace": "other"}, ["a", "b"], id="accepted, not filtered by"),
+        pytest.param({"callerNamespace": "a"}, ["a"], id="what a namespace may reach"),
+        pytest.param({"callerNamespace": "*"}, ["a", "b"], id="the whole mesh"),
+        pytest.param({"callerNamespace": "other"}, [], id="a namespace that is not there"),
     ],
 )
 def test_agents_are_filtered(daemon: Daemon, query: dict[str, str], expected: list[str]) -> None:

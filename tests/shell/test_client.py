@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from meshd import client as client_module
 from meshd import errors
-from meshd.client import Client
+from meshd.client import Client, acts, conversation
 from meshd.errors import (
+    BadRequestError,
     ConfigError,
     DeadlineError,
     MeshdError,
@@ -136,7 +136,7 @@ def test_an_error_comes_back_as_the_class_of_its_code(
                 },
                 400,
             ),
-            (MeshdError, "Validation failed: body.path: must be absolute"),
+            (BadRequestError, "Validation failed: body.path: must be absolute"),
         ),
         (Reply(b"<html>", 502), (MeshdError, "the daemon answered with status 502")),
         (Reply([], 504), (DeadlineError, "the daemon answered with status 504")),
@@ -152,11 +152,11 @@ def test_the_peers_shapes_of_errors_are_understood(
 
 
 def test_a_code_without_a_class_keeps_its_name(daemon: FakeDaemon, client: Client) -> None:
-    said = {"error": {"code": "still-live", "message": "no", "hint": None}}
+    said = {"error": {"code": "odd", "message": "no", "hint": None}}
     daemon.answer("POST /api/mesh/forget", said, status=409)
     with pytest.raises(MeshdError) as raised:
         client.forget("a")
-    assert (type(raised.value), raised.value.code) == (MeshdError, "still-live")
+    assert (type(raised.value), raised.value.code) == (MeshdError, "odd")
     assert MeshdError.code == "failed"
 
 
@@ -225,7 +225,7 @@ def test_something_else_on_the_socket_is_an_error(tmp_path: Path) -> None:
 def test_an_answer_too_late_is_a_deadline(
     daemon: FakeDaemon, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "SWEEP_DEADLINE_SECONDS", 0.1)
+    monkeypatch.setattr(acts, "SWEEP_DEADLINE_SECONDS", 0.1)
     daemon.answer("POST /api/mesh/sync", {})
     daemon.answer("GET /api/mesh/status", {"late": False})
     daemon.held.clear()
@@ -239,7 +239,7 @@ def test_an_answer_too_late_is_a_deadline(
 def test_a_full_queue_is_waited_for_until_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "READ_DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(conversation, "READ_DEADLINE_SECONDS", 1.0)
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
         listening.bind(str(path))
