@@ -209,15 +209,13 @@ class _Search:
             yield found
 
     def _unknown(self, found: Sequence[Candidate]) -> list[Candidate]:
-        """Leave out what was told before, is denied by now, or is known to the registry."""
+        """Leave out what was told before, is denied by now, or is the path of a row."""
         if not found:
             return []
         paths = [one.path for one in found]
         with self._shared.store.reading() as registry:
             agents = registry.agents_at(paths)
-            claims = registry.claims_at(paths)
         known = {path for agent in agents for path in (agent.project_path, agent.last_path)}
-        known.update(claim.path for claim in claims)
         scope = self._shared.roots.view.scope
         return [
             one

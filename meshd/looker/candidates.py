@@ -30,7 +30,6 @@ from meshd.core.strategies import (
     detect,
     hints,
 )
-from meshd.looker.foothold import Foothold
 from meshd.looker.look import NoDescriptorsError, below
 from meshd.looker.syscalls import NO_DESCRIPTORS_ERRNOS, closing, open_directory
 
@@ -111,14 +110,11 @@ class FindCandidates:
             OSError: the root itself cannot be listed.
         """
         visits = _Visits(root, self)
-        try:
-            end = self.clock.monotonic() + self.seconds
-            while visits.left and visits.count < self.directories:
-                visits.visit_next()
-                if self.clock.monotonic() >= end:
-                    break
-        finally:
-            visits.foothold.close()
+        end = self.clock.monotonic() + self.seconds
+        while visits.left and visits.count < self.directories:
+            visits.visit_next()
+            if self.clock.monotonic() >= end:
+                break
         return Step(tuple(visits.candidates), visits.listed, visits.unreadable, tuple(visits.left))
 
 
@@ -140,7 +136,6 @@ class _Visits:
         count: directories that were tried.
         listed: those of them that could be listed.
         unreadable: those that could not, although they are there.
-        foothold: to be closed after the last visit.
     """
 
     def __init__(self, root: OpenRoot, task: FindCandidates) -> None:
@@ -149,7 +144,6 @@ class _Visits:
         self.count = 0
         self.listed = 0
         self.unreadable = 0
-        self.foothold = Foothold(root.descriptor)
         self._root = root
         self._clock = task.clock
         self._prunes = task.scope.prunes
@@ -167,8 +161,8 @@ class _Visits:
             return
         self.count += 1
         try:
-            start, path = self.foothold.reach(place.relative)
-            with closing(open_directory(start, path, flags=os.O_RDONLY)) as directory:
+            opened = open_directory(self._root.descriptor, place.relative, flags=os.O_RDONLY)
+            with closing(opened) as directory:
                 self._visit(place, directory)
         except OSError as error:
             _refuse_without_descriptors(error)

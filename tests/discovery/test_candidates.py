@@ -297,21 +297,26 @@ def test_what_is_no_regular_file_is_neither_a_marker_nor_opened(
     assert [one.hints.description for one in candidates(root)] == [None]
 
 
-def test_a_fifo_swapped_in_before_the_open_does_not_block(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+def symlink_to_a_secret(path: Path) -> None:
+    secret = path.parent.parent / "secret"
+    secret.write_text("canary")
+    path.symlink_to(secret)
+
+
+@pytest.mark.parametrize("make", [fifo, symlink_to_a_secret])
+def test_what_is_swapped_in_before_the_open_is_not_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object]
 ) -> None:
     make_candidate(root / "shop", "It sells.")
 
     def swap_and_detect(markers: set[Marker]) -> object:
-        (root / "shop" / "CLAUDE.md").unlink()
-        os.mkfifo(root / "shop" / "CLAUDE.md")
+        if markers:
+            (root / "shop" / "CLAUDE.md").unlink()
+            make(root / "shop" / "CLAUDE.md")
         return detect(markers)
 
     monkeypatch.setattr(module, "detect", swap_and_detect)
-    with open_root(str(root / "shop")) as opened:
-        scope = Scope(roots=(str(root / "shop"),))
-        step = FindCandidates(scope, 0, (Left(""),), SystemClock())(opened)
-    assert [one.hints.description for one in step.candidates] == [None]
+    assert [one.hints.description for one in candidates(root)] == [None]
 
 
 def test_a_huge_file_costs_its_beginning_only(root: Path) -> None:
@@ -319,7 +324,9 @@ def test_a_huge_file_costs_its_beginning_only(root: Path) -> None:
     os.truncate(root / "shop" / "CLAUDE.md", 2**40)
     # What was read holds NUL bytes, as a sparse file does: it is taken for binary.
     make_candidate(root / "text", "It sells.\n\n" + "more\n" * 100_000)
-    assert [one.hints.description for one in candidates(root)] == [None, "It sells."]
+    make_candidate(root / "late", "# Heading\n" * 10_000 + "It sells.")
+    described = {one.hints.suggested_name: one.hints.description for one in candidates(root)}
+    assert described == {"shop": None, "text": "It sells.", "late": None}
 
 
 def test_a_binary_file_describes_nothing(root: Path) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshd import discovery as module
-from meshd.commands import Allow, Deny
+from meshd.commands import Allow, Deny, Forget
 from meshd.core.candidates import Candidate, Progress, SearchEvent, Summary
 from meshd.core.scope import Scope
 from meshd.discovery import MOST_SEARCHES, BusyError
 from meshd.errors import PermissionRefusedError, StoreError
 from meshd.looker.candidates import FindCandidates
 from tests.discovery.searching import make_candidate, open_files
-from tests.harness import World, delete_manifest, write_bytes, write_manifest
+from tests.harness import World, delete_manifest, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -101,15 +101,20 @@ def test_a_search_writes_nothing(world: World, root: Path) -> None:
 # --- what is no candidate ------------------------------------------------------------------
 
 
-def test_what_the_registry_knows_is_no_candidate(world: World, root: Path) -> None:
-    for name in ("live", "gone", "torn", "new"):
+def test_where_a_row_lives_or_lived_last_is_no_candidate(world: World, root: Path) -> None:
+    for name in ("live", "gone", "displaced", "new"):
         make_candidate(root / name)
-    write_manifest(root / "live", "live")
-    write_manifest(root / "gone", "gone")
-    write_bytes(root / "torn", b"{")
+    for name in ("live", "gone", "displaced"):
+        write_manifest(root / name, name)
     world.sweep()
     delete_manifest(root / "gone")
+    write_manifest(root / "displaced", "other")
     world.sweep(after=1)
+    delete_manifest(root / "displaced")
+    world.sweep(after=1)
+    world.act(Forget("other"))
+    rows = {one.id: (one.project_path, one.last_path) for one in world.agents.values()}
+    assert rows["displaced"] == (None, str(root / "displaced"))
     assert world.live() == {"live": str(root / "live")}
     assert search(world) == [str(root / "new")]
 
@@ -132,7 +137,9 @@ def test_what_is_denied_during_a_search_is_told_no_more(
     for name in ("a", "b/x", "c"):
         make_candidate(root / name)
     events = start(world)
-    assert paths_in([next(events), next(events)]) == [str(root / "a")]
+    # Now `b` was listed, and `b/x` is what comes next.
+    while next(events) != Progress(directories=3, candidates=1, root=str(root)):
+        pass
     world.act(Deny(str(root / "b"), None, "test"))
     assert paths_in(events) == [str(root / "c")]
 
@@ -198,6 +205,18 @@ def test_asked_directories_that_are_not_searched_are_named(world: World, root: P
     assert summary_of(events).unscanned == tuple(map(str, asked))
 
 
+def test_a_root_that_nobody_asked_for_is_not_named(tmp_path: Path, root: Path) -> None:
+    nested = root / "nested"
+    make_candidate(nested)
+    world = World(tmp_path / "state", [root, nested])
+    try:
+        world.act(Deny(str(nested), None, "test"))
+        assert summary_of(list(start(world, root))).unscanned == ()
+        assert summary_of(list(start(world, nested))).unscanned == (str(nested),)
+    finally:
+        world.stop()
+
+
 # --- roots that are not well ---------------------------------------------------------------
 
 
@@ -213,6 +232,8 @@ def test_a_sick_root_is_told_and_the_others_are_searched(tmp_path: Path, root: P
         events = list(start(world))
         assert paths_in(events) == [str(other / "a")]
         assert summary_of(events).sick_roots == (str(root),)
+        # It was known to be sick, so it was not even tried.
+        assert lost_roots(world) == []
     finally:
         world.stop()
 
@@ -232,6 +253,20 @@ def test_a_root_that_is_lost_during_the_search_is_told(
     rest = list(events)
     assert paths_in(rest) == []
     assert summary_of(rest).sick_roots == (str(root),)
+
+
+def test_a_root_that_was_lost_is_not_tried_again(world: World, root: Path, tmp_path: Path) -> None:
+    """On a root that hangs each attempt would cost a deadline."""
+    root.rename(tmp_path / "away")
+    events = list(start(world, root, root / "a", root / "b"))
+    assert summary_of(events).sick_roots == (str(root),)
+    assert lost_roots(world) == [str(root)]
+
+
+def lost_roots(world: World) -> list[str]:
+    """Return the roots that searches found lost, as the log has them."""
+    calls = [call for call in world.log.calls if call.kwargs["event"] == "discovery_root_lost"]
+    return [call.kwargs["path"] for call in calls]
 
 
 def test_an_isolated_root_is_searched_through_its_worker(tmp_path: Path, root: Path) -> None:
@@ -282,6 +317,20 @@ def test_no_more_than_so_many_candidates_are_told(
         make_candidate(root / str(number))
     summary = summary_of(list(start(world)))
     assert (summary.candidates, summary.truncated) == (told, truncated)
+
+
+def test_nothing_more_is_visited_once_all_are_told_that_may_be(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_CANDIDATES", 1)
+    monkeypatch.setattr(module, "FindCandidates", in_steps_of(1))
+    for path in (root / "a", root / "b", root / "c", tmp_path / "other"):
+        make_candidate(path)
+    world = World(tmp_path / "state", [root, tmp_path.resolve() / "other"])
+    try:
+        assert summary_of(list(start(world))).directories == 3  # the root, a, and b too many
+    finally:
+        world.stop()
 
 
 def test_a_search_ends_at_a_thousand_candidates(world: World, root: Path) -> None:
