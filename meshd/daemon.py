@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import meshd
+from meshd.api.loopback import Loopback, Token, address_of, bind_loopback
 from meshd.api.server import Server, bind_socket
 from meshd.assembly import Parts, assemble
 from meshd.banner import Banner
@@ -77,6 +78,7 @@ def run(
     sys.setswitchinterval(SWITCH_INTERVAL)
     clock = SystemClock()
     log = Log(settings.log.level, settings.log.format, stream=sys.stderr, environ=environ)
+    log.adopt("asyncio", "uvicorn.error")
     notifier = Notifier(environ, clock)
     surroundings = Surroundings(reload, config_path, environ, log, clock, notifier)
     try:
@@ -118,7 +120,8 @@ class Daemon:
         self._notifier = surroundings.notifier
         self._started_at = timestamp(self._clock.wall_ns())
         self._parts: Parts = assemble(settings, self._store, self._clock, self._log)
-        self._reloader = Reloader(settings, surroundings, self._parts)
+        self._token = None if settings.api.listen is None else Token(settings.api.token_file)
+        self._reloader = Reloader(settings, surroundings, self._parts, self._token)
         self._supervisor = Supervisor(self._log, self._clock)
         self._trouble: str | None = None
         self._next_prune = self._clock.monotonic()
@@ -159,7 +162,7 @@ class Daemon:
         path = socket_path(self.settings, self._environ)
         socket = bind_socket(path, int(self.settings.api.socket_mode, 8))
         services = Services(self, self._parts)
-        server = Server(services, socket, path)
+        server = Server(services, socket, path, self._loopback())
         reconciler, sweeper = self._parts.reconciler, self._parts.sweeper
         actors: tuple[Actor, ...] = (
             Actor("meshd-writer", self._store.writer.run, self._store.writer.stop),
@@ -191,6 +194,15 @@ class Daemon:
             finally:
                 # Whatever ends the main thread's watch ends the actors: nothing is half-alive.
                 self._stop()
+
+    def _loopback(self) -> Loopback | None:
+        """Return the second way in, when it is asked for."""
+        listen = self.settings.api.listen
+        if self._token is None or listen is None:
+            return None
+        listening = bind_loopback(listen)
+        self._log.info("listening", at=address_of(listening))
+        return Loopback(listening, self._token)
 
     def _watch_over(self, banner: Banner) -> int | None:
         while True:

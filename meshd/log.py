@@ -73,6 +73,7 @@ class Log:
         self._journal = Journal(journal_socket)
         self._outlet = _Outlet(stream, self._journal)
         self._threshold = logging.INFO
+        self._adopted: list[tuple[logging.Logger, logging.Handler]] = []
         self.change(level, format)
         self.logger = cast(
             "FilteringBoundLogger",
@@ -103,8 +104,24 @@ class Log:
         self._outlet.render = self._renderer(chosen)
         self._threshold = _RANKS[level.upper()]
 
+    def adopt(self, *names: str) -> None:
+        """Take in what libraries log by the standard library, until the log is closed.
+
+        Args:
+            names: of their loggers; what these log from `error` up is written as an event.
+        """
+        for name in names:
+            library, handler = logging.getLogger(name), _Adopted(self.logger)
+            library.addHandler(handler)
+            library.propagate = False
+            self._adopted.append((library, handler))
+
     def close(self) -> None:
         """Flush the stream and leave the journal. The stream itself stays the caller's."""
+        while self._adopted:
+            library, handler = self._adopted.pop()
+            library.removeHandler(handler)
+            library.propagate = True
         self._outlet.flush()
         self._journal.close()
 
@@ -141,6 +158,18 @@ class Log:
         }
         record.update((key.rstrip("_"), value) for key, value in fields.items())
         return (record,), {}
+
+
+class _Adopted(logging.Handler):
+    """Makes an event of what a library logs."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        super().__init__(logging.ERROR)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        why, trace = record.getMessage().strip(), record.exc_info
+        self._logger.error("library_failed", library=record.name, why=why, exc_info=trace)
 
 
 class _Outlet:

@@ -13,7 +13,7 @@ import queue
 import sys
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from meshd.config import RESTART_KEYS, differences, state_directory, watched_files
 from meshd.core.model import Source
@@ -49,6 +49,18 @@ class Surroundings:
     log: Log
     clock: Clock
     notifier: Notifier
+
+
+class Rereadable(Protocol):
+    """What is read from a file of its own, and anew at each reload."""
+
+    def reread(self) -> None:
+        """Take what the file holds now.
+
+        Raises:
+            ConfigError: it holds nothing that serves; nothing is changed.
+        """
+        ...
 
 
 def keeping(new: Settings, running: Settings) -> Settings:
@@ -92,8 +104,15 @@ class Reloader:
         refused: why the newest configuration was refused, None when it was not.
     """
 
-    def __init__(self, settings: Settings, surroundings: Surroundings, parts: Parts) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        surroundings: Surroundings,
+        parts: Parts,
+        token: Rereadable | None = None,
+    ) -> None:
         self.settings = settings
+        self._token = token
         self.generation = 1
         self.refused: str | None = None
         self._started_with = settings
@@ -152,6 +171,8 @@ class Reloader:
 
     def _take(self, new: Settings) -> ReloadOutcome:
         check_places(new, state_directory(self._started_with, self._surroundings.environ))
+        if self._token is not None:
+            self._token.reread()
         changed = tuple(differences(self.settings, new))
         self._surroundings.log.change(new.log.level, new.log.format)
         self._parts.configure(new)

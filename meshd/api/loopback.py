@@ -13,6 +13,8 @@ import os
 import re
 import socket
 import stat
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,7 +22,6 @@ from meshd.errors import ConfigError, MeshdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 TOKEN_LIMIT_BYTES: Final = 4096
 _BACKLOG: Final = 128
@@ -48,9 +49,11 @@ class Token:
         ConfigError: the file cannot serve.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._value = read_token(path)
+    def __init__(self, path: str | Path | None) -> None:
+        if path is None:
+            raise ConfigError("api.listen needs api.token_file", hint="name a file of mode 0600")
+        self._path = Path(path)
+        self._value = read_token(self._path)
 
     def reread(self) -> None:
         """Take what the file holds now.
@@ -63,6 +66,14 @@ class Token:
     def fits(self, given: bytes) -> bool:
         """Whether this is the token; takes as long for a wrong one that is nearly right."""
         return hmac.compare_digest(self._value, given)
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """A port that listens, and the token that opens it."""
+
+    listening: socket.socket
+    token: Token
 
 
 def read_token(path: Path) -> bytes:
@@ -121,6 +132,12 @@ def bind_loopback(listen: str) -> socket.socket:
             hint="set api.listen to another port, or end the program that has it",
         ) from error
     return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return where a socket listens, as `HOST:PORT`."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if listening.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 def refusal(headers: Iterable[tuple[bytes, bytes]], token: Token | None) -> Refusal | None:

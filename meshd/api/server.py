@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshd.api.feed import Feed
-    from meshd.api.loopback import Token
+    from meshd.api.loopback import Loopback
     from meshd.services import Services
 
 READER_THREADS: Final = 4
@@ -122,7 +122,7 @@ class Server:
         services: the daemon, as the routes see it.
         listening: from `bind_socket`; closed at the end.
         path: the socket's file.
-        loopback: from `bind_loopback`, and the token that opens it; None for no TCP.
+        loopback: the second way in, closed at the end too; None for none.
     """
 
     def __init__(
@@ -130,12 +130,12 @@ class Server:
         services: Services,
         listening: socket.socket,
         path: Path,
-        loopback: tuple[socket.socket, Token] | None = None,
+        loopback: Loopback | None = None,
     ) -> None:
-        self._listening = [listening] if loopback is None else [listening, loopback[0]]
+        self._listening = [listening] if loopback is None else [listening, loopback.listening]
         self._path = path
         self._file = _identity(path)
-        app = make_app(services, None if loopback is None else loopback[1])
+        app = make_app(services, None if loopback is None else loopback.token)
         self._feed: Feed = app.state.feed
         services.store.writer.committed = self._feed.wake
         self._uvicorn = uvicorn.Server(
