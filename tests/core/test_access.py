@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.core.access import Action, Decision, ExplicitRules, Rule, decide
+from meshd.core.access import (
+    Action,
+    Decision,
+    ExplicitRules,
+    Rule,
+    decide,
+    reachable_namespaces,
+)
 from meshd.core.model import Agent, Reason, Status
 
 ALLOW, DENY = Action.ALLOW, Action.DENY
@@ -106,6 +113,38 @@ def test_a_target_without_an_endpoint_is_reached_by_no_rule(
 
     expected = Decision(allowed=False, subject=None, rule=None, reason=reason)
     assert expected == decide(WEB, target, {("*", "*"): ALLOW}, ["w"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"status": Status.UNREACHABLE}, "the caller is unreachable"),
+        ({"unscanned": Reason.EXCLUDED}, "the caller is unscanned"),
+    ],
+)
+def test_a_caller_that_is_not_live_reaches_nobody(changes: dict[str, object], reason: str) -> None:
+    caller = dataclasses.replace(WEB, **changes)  # type: ignore[arg-type]
+
+    expected = Decision(allowed=False, subject=None, rule=None, reason=reason)
+    assert expected == decide(caller, SHOP, {("*", "*"): ALLOW}, ["s"])
+
+
+@pytest.mark.parametrize(
+    ("caller", "rules", "expected"),
+    [
+        pytest.param("*", {("web", "bank"): DENY}, {"web", "bank", "lab"}, id="the operator"),
+        pytest.param("web", {}, {"web"}, id="itself"),
+        pytest.param("web", {("web", "lab"): ALLOW}, {"web", "lab"}, id="allowed"),
+        pytest.param("web", {("lab", "web"): ALLOW}, {"web"}, id="one way only"),
+        pytest.param(
+            "web", {("*", "*"): ALLOW, ("web", "lab"): DENY}, {"web", "bank"}, id="open mesh"
+        ),
+    ],
+)
+def test_the_namespaces_that_one_may_reach(
+    caller: str, rules: ExplicitRules, expected: set[str]
+) -> None:
+    assert expected == reachable_namespaces(caller, ["web", "bank", "lab"], rules)
 
 
 def test_the_rules_rank_as_designed() -> None:

@@ -267,16 +267,30 @@ def test_a_heartbeat_after_a_step_back_is_not_taken_for_an_old_one(
     clock = SteppedClock()
     world = World(tmp_path / "state", [root], clock=clock)
     world.sweep()
-    tick(world)
-    clock.wall_seconds -= 5 * HOUR
     beat(world, "a")
+    clock.step(5 * HOUR)
+    assert tick(world) == 1
+    clock.wall_seconds -= 2 * HOUR
+    beat(world, "b")
     world.stop()
 
     world = World(tmp_path / "state", [root], clock=clock)
     clock.step(TICK)
     assert tick(world) == 0
-    assert turns(world) == [("a", "stale", "active")]
+    expected = [("a", "stale", "active"), ("a", "active", "inactive"), ("b", "stale", "active")]
+    assert turns(world) == expected
     world.stop()
+
+
+def test_a_time_in_whole_seconds_is_found_too(world: World) -> None:
+    world.store.writer.submit(
+        lambda one: one.execute("UPDATE agents SET last_seen_at = '2096-10-02T07:06:40Z'")
+    ).result()
+    world.clock.wall_seconds = 4_000_000_000.0
+    tick(world)
+    world.clock.step(HOUR + 0.5)
+
+    assert tick(world) == 2
 
 
 def test_a_damaged_mark_tells_nothing_of_the_past(tmp_path: Path, root: Path) -> None:
