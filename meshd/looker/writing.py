@@ -34,6 +34,8 @@ MANIFEST: Final = "agent.json"
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+# Why an empty directory may stay: it is not empty, not there, or not ours to remove.
+_KEPT: Final = _GONE | {errno.ENOTEMPTY, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EBUSY}
 _READABLE: Final = 0o044  # what group and others get, where the project gives it to them
 _PERMISSIONS: Final = 0o777
 
@@ -201,6 +203,8 @@ class UndoSwap:
         elif not _holds(dork, MANIFEST, swap.new, self.ours):
             return  # never put, or replaced by its owner since
         elif swap.previous is None:
+            # Where names are taken by links, a cut may have left both.
+            _unlink(dork, swap.temporary)
             take_name(dork, MANIFEST, swap.temporary)
             if not _holds(dork, swap.temporary, swap.new, self.ours):
                 with suppress(FileExistsError):
@@ -364,9 +368,13 @@ def _unlink(directory: int, name: str) -> None:
 
 
 def _remove_empty(project: int, name: str) -> None:
-    """Remove a directory if it is empty, and if that may be done: it harms nobody."""
-    with suppress(OSError):
+    """Remove a directory if it is empty and nobody minds: it harms nobody."""
+    try:
         os.rmdir(name, dir_fd=project)
+    except OSError as error:
+        if error.errno not in _KEPT:
+            raise
+    else:
         sync_project(project)
 
 

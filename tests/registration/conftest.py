@@ -27,7 +27,8 @@ class Acting:
     def register(
         self, project: Path, overrides: Mapping[str, Any] = NEW, *, dry_run: bool = False
     ) -> Registered:
-        return self._act(Register(str(project), overrides, "mesh", dry_run))
+        result: Registered = self._act(Register(str(project), overrides, "mesh", dry_run))
+        return result
 
     def update(
         self,
@@ -37,14 +38,16 @@ class Acting:
         seq: int | None = None,
         dry_run: bool = False,
     ) -> Registered:
-        return self._act(Update(agent_id, changes, seq, dry_run))
+        result: Registered = self._act(Update(agent_id, changes, seq, dry_run))
+        return result
 
     def unregister(
         self, agent_id: str, removal: Removal = Removal.MANIFEST, *, dry_run: bool = False
     ) -> Unregistered:
-        return self._act(Unregister(agent_id, removal, dry_run))
+        result: Unregistered = self._act(Unregister(agent_id, removal, dry_run))
+        return result
 
-    def _act(self, act: Register | Update | Unregister) -> Any:  # noqa: ANN401 - each act resolves to its own type
+    def _act(self, act: Register | Update | Unregister) -> Any:  # noqa: ANN401 - each its own
         self.world.inbox.post(act)
         self.world.drain()
         return act.future.result(timeout=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +40,7 @@ def test_a_new_manifest_is_on_disk_and_in_the_registry(acting: Acting, project: 
     assert (result.created, result.changed) == (True, True)
     assert acting.world.agents[result.agent.id] == result.agent
     assert (result.agent.project_path, result.agent.approver) == (str(project), "mesh")
-    assert os.listdir(project / ".dork") == ["agent.json"]
+    assert list(files_in(project)) == [".dork/agent.json"]
     assert acting.intents() == 0
 
 
