@@ -58,10 +58,11 @@ def _remarks(agent: Document) -> list[Any]:
 @agents.command
 @click.argument("reference", metavar=METAVAR)
 def show(reference: str) -> None:
-    """Show one agent, by id, path or name."""
+    """Show one agent, by id, path or name, and the subject at which it is reached."""
     session = current_session()
     with session.reading() as reader:
         agent = find(reader, reference)
+        agent["subject"] = reader.route(agent["id"], agent["id"])["subject"]
     if session.as_json:
         print_json(agent)
     else:

@@ -75,12 +75,13 @@ def _summary(facts: Facts, findings: Sequence[Finding], *, healthy: bool) -> str
     """Return the last line: that all is well, or how much is not."""
     counts = Counter(str(finding.severity) for finding in findings)
     if not healthy:
-        return ", ".join(f"{count} {_plural(word, count)}" for word, count in counts.items())
+        return ", ".join(_counted(count, word) for word, count in counts.items())
     roots = [] if facts.status is None else facts.status["roots"]
-    remarks = counts["remark"]
-    said = f", {remarks} {_plural('remark', remarks)}" if remarks else ""
-    return f"healthy: {len(facts.agents)} agents, {len(roots)} roots{said}"
+    said = [_counted(len(facts.agents), "agent"), _counted(len(roots), "root")]
+    if counts["remark"]:
+        said.append(_counted(counts["remark"], "remark"))
+    return f"healthy: {', '.join(said)}"
 
 
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

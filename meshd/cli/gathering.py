@@ -69,21 +69,21 @@ def _told(session: Session, unchecked: list[str]) -> dict[str, Any]:
     except NoDaemonError:
         pass
     except MeshdError as error:
-        told["refused"] = error.message
+        told["refused"] = (error.message, error.hint)
     else:
         with client:
             try:
                 return {"socket": client.socket_path, **_documents(client)}
             except MeshdError as error:
-                return {"socket": client.socket_path, "refused": error.message}
+                return {"socket": client.socket_path, "refused": (error.message, error.hint)}
     try:
         from meshd.cli.offline import open_database
 
         with open_database(session.database) as reader:
             told.update(_documents(reader))
     except (MeshdError, OSError):  # what is wrong with the file its own check says
-        unchecked.append("roots, agents and claims: there is neither a daemon nor a database")
-    unchecked.append("watching, sweeps and the clock: no daemon runs")
+        unchecked.append("agents and claims: no daemon answers, and no database can be read")
+    unchecked.append("watching, sweeps and the clock: no daemon answers")
     return told
 
 

@@ -74,9 +74,13 @@ def _unreachable(facts: Facts) -> Iterator[Finding]:
     if gone:
         yield Finding(
             Severity.REMARK, "unreachable", None,
-            f"{len(gone)} agents are unreachable: their manifest or project is gone",
+            f"{_are(len(gone))} unreachable: the manifest or the project is gone",
             "see meshd agents unreachable; each is removed after its grace",
         )  # fmt: skip
+
+
+def _are(count: int) -> str:
+    return "1 agent is" if count == 1 else f"{count} agents are"
 
 
 def _unscanned(facts: Facts) -> Iterator[Finding]:

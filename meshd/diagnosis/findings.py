@@ -75,7 +75,8 @@ class Facts:
         now: wall clock, seconds since 1970.
         user: the id of the daemon's user; while none runs, of the one that asks.
         version: of the meshd that asks.
-        refused: why the daemon did not answer although one listens, None otherwise.
+        refused: why the daemon did not answer although one listens, and what to do about
+            that; None otherwise.
         socket: where the daemon answers, or is looked for first.
         socket_mode: the socket's permission bits, None without one.
         status: what `meshd status` shows, of the daemon or, while none runs, of its database.
@@ -96,7 +97,7 @@ class Facts:
     version: str
     socket: str
     database: str
-    refused: str | None = None
+    refused: tuple[str, str | None] | None = None
     socket_mode: int | None = None
     status: Document | None = None
     agents: tuple[Document, ...] = ()

@@ -29,10 +29,11 @@ def service_findings(facts: Facts) -> Iterator[Finding]:
 
 def _answering(facts: Facts) -> Iterator[Finding]:
     if facts.refused is not None:
+        why, hint = facts.refused
         yield Finding(
             Severity.ERROR, "daemon-refuses", facts.socket,
-            f"the daemon cannot be asked: {facts.refused}",
-            "ask as the user it runs as, or set api.socket_mode",
+            f"a daemon listens and cannot be asked: {why}",
+            hint or "see its log; if it hangs, restart it",
         )  # fmt: skip
     elif not facts.running:
         yield Finding(
@@ -84,12 +85,8 @@ def _sweeps(facts: Facts, status: Document) -> Iterator[Finding]:
             f"the disappearance of {last['held']} agents at once is held until it is confirmed",
             "if they are meant to be gone: meshd sweep --confirm; else bring back their disk",
         )  # fmt: skip
-    if last["drift"] and all(root["watch"] != "none" for root in status["roots"]):
-        yield Finding(
-            Severity.WARNING, "drift", None,
-            f"the last sweep found {last['drift']} changes that no event had told of",
-            "see meshd events for which; if it goes on, sweep more often: sweep.interval",
-        )  # fmt: skip
+    if last["drift"]:
+        yield _drift(last["drift"], status["roots"])
     late = facts.now - _seconds(last["startedAt"])
     if facts.sweep_seconds is not None and late > MISSED_SWEEPS * facts.sweep_seconds:
         yield Finding(
@@ -98,6 +95,26 @@ def _sweeps(facts: Facts, status: Document) -> Iterator[Finding]:
             f" every {facts.sweep_seconds:.0f} s",
             "see the daemon's log, and try one: meshd sweep",
         )  # fmt: skip
+
+
+def _drift(count: int, roots: list[Document]) -> Finding:
+    """Return what the last sweep had to make up for: no fault where not all is watched."""
+    is_watched = all(
+        root["watch"] != "none" and root["watchedDirectories"] == root["wantedDirectories"]
+        for root in roots
+        if root["state"] == "healthy"
+    )
+    return Finding(
+        Severity.WARNING if is_watched else Severity.REMARK, "drift", None,
+        f"the last sweep found {_changes(count)} that no event had told of",
+        "meshd events shows which; if it goes on, sweep more often: sweep.interval"
+        if is_watched
+        else "not all is watched, so that is what sweeps are for; meshd roots list shows how much",
+    )  # fmt: skip
+
+
+def _changes(count: int) -> str:
+    return "1 change" if count == 1 else f"{count} changes"
 
 
 def _clock(facts: Facts, status: Document) -> Iterator[Finding]:

@@ -264,7 +264,9 @@ def test_json_is_ascii_and_holds_every_byte_of_a_path(
 ) -> None:
     daemon.answer("GET /api/mesh/registry", {"agents": [AGENT]})
     assert meshd("agents", "list", "--json").document == {"agents": [AGENT]}
-    assert meshd("agents", "show", "a", "--json").document == AGENT
+    daemon.answer("GET /api/mesh/route?from=a&to=a", {"subject": "relay.agent.n.a"})
+    shown = {**AGENT, "subject": "relay.agent.n.a"}
+    assert meshd("agents", "show", "a", "--json").document == shown
     assert "/r/\\udcff" in meshd("agents", "list", "--json").out
 
 
@@ -274,6 +276,8 @@ def test_an_agent_is_shown_by_id_before_path_before_name(
     here = {**AGENT, "id": "b", "name": "twice", "projectPath": str(meshd.home / "a")}
     third = {**AGENT, "id": "c", "name": "twice"}
     daemon.answer("GET /api/mesh/registry", {"agents": [here, third, {**AGENT, "id": "a"}]})
+    for agent_id in ("a", "b"):
+        daemon.answer(f"GET /api/mesh/route?from={agent_id}&to={agent_id}", {"subject": None})
     shown = [meshd("agents", "show", what, "--json").document for what in ("a", "./b/../a")]
     assert [document["id"] for document in shown] == ["a", "b"]
     ambiguous = meshd("agents", "show", "twice")

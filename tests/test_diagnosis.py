@@ -1,0 +1,152 @@
+"""What facts are found to be wrong: those that no test can bring about on a real host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from meshd.clock import timestamp
+from meshd.diagnosis import Facts, Limits, Severity, StateDirectory, diagnose, is_healthy
+from meshd.looker.health import Sickness
+
+NOW = 2_000_000_000.0
+GIBI = 1024 * 1024 * 1024
+
+
+def at(seconds: float) -> str:
+    """Return a moment so many seconds after now."""
+    return timestamp(int((NOW + seconds) * 1_000_000_000))
+
+
+def root(**members: object) -> dict[str, Any]:
+    return {
+        "path": "/r", "state": "healthy", "reason": None, "agents": 3, "watch": "inotify",
+        "watchedDirectories": 9, "wantedDirectories": 9, "watchShortage": None, "overflows": 0,
+        "lastOverflow": None, **members,
+    }  # fmt: skip
+
+
+def sweep(**members: object) -> dict[str, Any]:
+    return {"startedAt": at(-60), "held": 0, "drift": 0, **members}
+
+
+def status(**members: object) -> dict[str, Any]:
+    return {
+        "pid": 4711, "version": "1", "ready": True, "degraded": None, "startedAt": at(-3600),
+        "roots": [root()], "lastSweep": sweep(),
+        "config": {"lastReloadOk": True, "lastReloadError": None}, **members,
+    }  # fmt: skip
+
+
+def agent(**members: object) -> dict[str, Any]:
+    return {
+        "id": "a", "projectPath": "/r/a", "lastPath": "/r/a", "status": "active", "flags": [],
+        "unscanned": None, **members,
+    }  # fmt: skip
+
+
+def claim(outcome: str, **members: object) -> dict[str, Any]:
+    return {
+        "path": "/r/copy", "outcome": outcome, "agentId": "a", "reason": "word", "detail": None,
+        **members,
+    }  # fmt: skip
+
+
+def state(**members: Any) -> StateDirectory:  # noqa: ANN401 - any attribute of it
+    return StateDirectory(
+        **{"path": "/s", "owner": 1, "mode": 0o700, "free_bytes": GIBI, **members}
+    )
+
+
+def facts(**members: Any) -> Facts:  # noqa: ANN401 - any fact
+    healthy = {
+        "now": NOW, "user": 1, "version": "1", "socket": "/s/meshd.sock", "database": "/s/meshd.db",
+        "status": status(), "agents": (agent(),), "sweep_seconds": 300.0, "state": state(),
+        "database_problems": (), "socket_mode": 0o600, "limits": Limits(1000, 128, 16384),
+    }  # fmt: skip
+    return Facts(**{**healthy, **members})
+
+
+def test_nothing_is_wrong_with_what_is_right() -> None:
+    assert diagnose(facts()) == []
+
+
+SHORT = {"watchedDirectories": 5, "watchShortage": "watch-limit"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "severity", "code", "subject", "said"),
+    [
+        ({"refused": ("no answer", None), "status": None}, "error", "daemon-refuses",
+         "/s/meshd.sock", "cannot be asked: no answer -> see its log; if it hangs, restart it"),
+        ({"status": status(pid=None)}, "warning", "no-daemon", "/s/meshd.sock", "start one"),
+        ({"status": status(degraded="disk full")}, "error", "degraded", None, "says: disk full"),
+        ({"status": status(ready=False)}, "remark", "not-ready", None, "meshd sync"),
+        ({"status": status(version="0")}, "warning", "version", None, "restart the daemon"),
+        ({"status": status(roots=[])}, "warning", "no-roots", None, "[scan] roots"),
+        ({"status": status(lastSweep=sweep(drift=2))}, "warning", "drift", None, "2 changes that"),
+        ({"status": status(lastSweep=sweep(startedAt=at(-901)))}, "error", "no-sweep", None,
+         "began 901 s ago, and one is due every 300 s"),
+        ({"status": status(startedAt=at(121))}, "warning", "clock", None, "set back by 121 s"),
+        ({"status": status(lastSweep=sweep(startedAt=at(999)))}, "warning", "clock", None, "999 s"),
+        ({"status": status(roots=[root(lastOverflow=at(-9), overflows=2)])}, "remark", "overflow",
+         "/r", "lost 2 times"),
+        ({"status": status(roots=[root(**SHORT)])}, "warning", "watch-limit", "/r",
+         "sysctl fs.inotify.max_user_watches=18 (now 1000)"),
+        ({"status": status(roots=[root(watch="none", watchShortage="instance-limit")])}, "warning",
+         "watch-instance-limit", "/r", "sysctl fs.inotify.max_user_instances=256 (now 128)"),
+        ({"limits": Limits(watches=9)}, "warning", "watch-limit-near", None, "9 of the 9 watches"),
+        ({"root_checks": {"/q": "missing"}}, "error", "root-sick", "/q", "it does not exist"),
+        ({"state": state(owner=2)}, "warning", "state-owner", "/s", "chown -R 1 /s"),
+        ({"state": state(mode=0o500)}, "error", "state-closed", "/s", "chmod 0700 /s"),
+        ({"state": state(free_bytes=9)}, "error", "disk-full", "/s", "0 MiB left"),
+        ({"state": state(set_aside=("meshd.db.corrupt-x",))}, "remark", "set-aside",
+         "/s/meshd.db.corrupt-x", "set aside"),
+        ({"state": state(policy_problem="it is no JSON")}, "error", "policy", "/s/policy.json",
+         "it is no JSON"),
+        ({"socket_mode": 0o666}, "remark", "socket-open", "/s/meshd.sock", "mode 0666"),
+        ({"claims": (claim("duplicate"),)}, "warning", "duplicate", "/r/copy",
+         "it claims a, which /r/a holds; it takes over when the manifest there is gone"),
+        ({"claims": (claim("duplicate", agentId="x"),)}, "warning", "duplicate", "/r/copy",
+         "which no agent holds yet"),
+        ({"agents": (agent(flags=["relay-pending"]),)}, "warning", "endpoint-pending", "a",
+         "see that the relay runs"),
+        ({"agents": (agent(status="unreachable"),)}, "remark", "unreachable", None, "1 agent is"),
+        ({"agents": (agent(unscanned="excluded"),)}, "remark", "unscanned", "a", "meshd forget a"),
+    ],
+)  # fmt: skip
+def test_one_wrong_fact_is_one_finding(
+    wrong: dict[str, Any], severity: str, code: str, subject: str | None, said: str
+) -> None:
+    (found,) = diagnose(facts(**wrong))
+    assert (found.severity, found.code, found.subject) == (severity, code, subject)
+    assert said in f"{found.message} -> {found.hint}"
+
+
+@pytest.mark.parametrize("reason", list(Sickness))
+def test_every_sickness_of_a_root_has_advice_of_its_own(reason: Sickness) -> None:
+    (found,) = diagnose(facts(status=status(roots=[root(state="sick", reason=reason.value)])))
+    assert (found.code, "it is sick" in found.message, "{" in found.hint) == (
+        "root-sick", False, False,
+    )  # fmt: skip
+
+
+def test_what_is_known_of_a_dead_daemons_watching_is_no_finding() -> None:
+    gone = status(
+        pid=None, ready=False, lastSweep=None, roots=[root(watch="none", lastOverflow=at(-9))]
+    )
+    assert [found.code for found in diagnose(facts(status=gone))] == ["no-daemon"]
+
+
+def test_the_worst_comes_first_and_remarks_are_no_fault() -> None:
+    found = diagnose(facts(socket_mode=0o666, state=state(mode=0o500, owner=2)))
+    assert [one.severity for one in found] == ["error", "warning", "remark"]
+    assert [is_healthy(found), is_healthy(found[2:])] == [False, True]
+
+
+@pytest.mark.parametrize("shortage", ["watch-limit", "instance-limit", "permission", "EIO"])
+def test_every_shortage_is_one_warning_with_what_to_do(shortage: str) -> None:
+    short = root(watchedDirectories=1, wantedDirectories=11, watchShortage=shortage)
+    (found,) = diagnose(facts(status=status(roots=[short])))
+    assert (found.severity, found.hint != "") == (Severity.WARNING, True)
