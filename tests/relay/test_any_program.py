@@ -238,8 +238,8 @@ def run(machine: type[RuleBasedStateMachine], examples: int) -> None:
 
 
 def test_endpoints_of_the_embedded_relay_are_the_live_rows_after_any_program() -> None:
-    run(Embedded, 20)
+    run(Embedded, 40)
 
 
 def test_a_relay_outside_comes_to_hold_the_live_rows_after_any_program() -> None:
-    run(Outside, 30)
+    run(Outside, 60)

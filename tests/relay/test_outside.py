@@ -295,6 +295,17 @@ def test_a_relay_that_is_down_is_tried_ever_later_and_told_of_once(
     assert logged(outside) == ["relay_failed", "relay_recovered"]
 
 
+def test_a_comparison_that_failed_is_made_again(outside: World, relay: TestRelay) -> None:
+    announce(outside)
+    outside.sweep(after=300)
+    relay.endpoints.clear()
+    relay.failing = iter([True])
+    assert announce(outside) == 1.0
+    outside.clock.step(1)
+    assert announce(outside) is None
+    assert sorted(relay.endpoints) == [A, B, C]
+
+
 def test_many_daemons_do_not_come_back_in_step(outside: World, relay: TestRelay) -> None:
     relay.failing = itertools.repeat(True)
     announcer = announcer_of(outside)
