@@ -87,13 +87,15 @@ def read_token(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _unfit(path, f"cannot be read: {error.strerror}", "create it, mode 0600") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _unfit(path, "is not a file", "write the token into a file of its own")
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise _unfit(path, "may be read by others", "chmod 600 it, and write a new token")
-        token = file.read(TOKEN_LIMIT_BYTES + 1).strip()
+        token = os.read(descriptor, TOKEN_LIMIT_BYTES + 1).strip()
+    finally:
+        os.close(descriptor)
     if not token:
         raise _unfit(path, "is empty", "write one line of letters and digits into it")
     if len(token) > TOKEN_LIMIT_BYTES or not _TOKEN.fullmatch(token):

@@ -76,6 +76,6 @@ def get_route(
 
 @router.get("/rules", response_model=RulesAnswer, responses=OWN_ROUTE)
 def list_rules(daemon: Daemon) -> Reply:
-    """The rules that the operator set."""
+    """The rules between namespaces, default and explicit."""
     with daemon.store.reading() as registry:
         return Reply(answers.rules_document(registry))

@@ -89,13 +89,13 @@ class RouteAnswer(Shape):
 
 
 class ListedRule(AccessRule):
-    """A rule of the operator."""
+    """A rule and its age."""
 
-    created_at: str
+    created_at: str | None = Field(description="Null for a default rule.")
 
 
 class RulesAnswer(Shape):
-    """The rules of the operator."""
+    """The rules between namespaces, default and explicit."""
 
     rules: list[ListedRule]
 

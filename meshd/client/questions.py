@@ -95,7 +95,7 @@ class Questions:
         return self._conversation.get("/route", {"from": source, "to": target})
 
     def rules(self) -> Document:
-        """Return `{"rules": […]}`: those that the operator set."""
+        """Return `{"rules": […]}`: default and explicit ones."""
         return self._conversation.get("/rules")
 
     def status(self) -> Document:

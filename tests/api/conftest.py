@@ -18,3 +18,10 @@ if TYPE_CHECKING:
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     with contextlib.closing(Daemon(tmp_path.resolve())) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that the tests of a module share; what they ask changes nothing for the others."""
+    with contextlib.closing(Daemon(tmp_path_factory.mktemp("asked").resolve())) as running:
+        yield running

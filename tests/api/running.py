@@ -10,6 +10,7 @@ import httpx
 import structlog
 
 from meshd.api import schemas
+from meshd.api.loopback import Loopback, Token, bind_loopback
 from meshd.api.server import Server, bind_socket
 from meshd.assembly import assemble
 from meshd.clock import SystemClock
@@ -28,9 +29,14 @@ MESH = "/api/mesh"
 
 
 class Daemon:
-    """The daemon's parts and the server, each in its thread; only the main thread is faked."""
+    """The daemon's parts and the server, each in its thread; only the main thread is faked.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: an empty one, for everything.
+        token: listen on a loopback port too, which this opens.
+    """
+
+    def __init__(self, directory: Path, token: str | None = None) -> None:
         self.root = directory / "root"
         self.root.mkdir()
         (directory / "state").mkdir()
@@ -49,7 +55,8 @@ class Daemon:
         self.parts = assemble(settings, self.store, clock, log)
         self.services = Services(self, self.parts)
         self.listening = bind_socket(self.path, 0o600)
-        self.server = Server(self.services, self.listening, self.path)
+        self.loopback = None if token is None else self._loopback(directory / "token", token)
+        self.server = Server(self.services, self.listening, self.path, self.loopback)
         self.threads: list[tuple[threading.Thread, Callable[[], None]]] = []
         parts = self.parts
         for actor in (self.store.writer, parts.reconciler, parts.sweeper, self.server):
@@ -78,6 +85,18 @@ class Daemon:
     def connect(self) -> httpx.Client:
         transport = httpx.HTTPTransport(uds=str(self.path))
         return httpx.Client(transport=transport, base_url="http://meshd", timeout=LONG)
+
+    def _loopback(self, file: Path, token: str) -> Loopback:
+        file.touch(mode=0o600)
+        file.write_text(f"{token}\n")
+        return Loopback(bind_loopback("127.0.0.1:0"), Token(file))
+
+    @property
+    def port(self) -> int:
+        """Of the loopback port."""
+        assert self.loopback is not None
+        port: int = self.loopback.listening.getsockname()[1]
+        return port
 
     def get(self, route: str, **query: str) -> Any:  # noqa: ANN401 - a JSON document
         answer = self.http.get(MESH + route, params=query)
