@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from meshd.looker.renaming import take_name
+from meshd.looker.renaming import is_there, set_aside, take_name
 from meshd.looker.writing import (
     DORK,
     MANIFEST,
@@ -60,7 +60,7 @@ class TakeData:
         aside = self.aside
         try:
             with open_project(root, aside.path) as project:
-                take_name(project, DORK, aside.name)
+                set_aside(project, DORK, aside.name)
                 with open_dork(project, aside.name) as dork:
                     is_ours = has_content(dork, MANIFEST, aside.previous)
                 sync_project(project)
@@ -84,9 +84,9 @@ class UndoData:
         """Put it back."""
         try:
             with open_project(root, self.aside.path) as project:
-                with suppress(FileNotFoundError):
+                if is_there(project, self.aside.name):
                     take_name(project, self.aside.name, DORK)
-                sync_project(project)
+                    sync_project(project)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                 return Trouble(Obstacle.CHANGED)

@@ -1,9 +1,9 @@
 """Renames that replace nothing by accident.
 
-Owns exchanging two names and taking a free one, both in one directory. Assumes an open
-directory. Promises that no file loses its last name on the way: where the kernel or the file
-system has no such rename, hard links take its place, and what a crash leaves behind then is
-under the names of this call.
+Owns exchanging two names, setting one aside and taking a free one, all in one directory.
+Assumes an open directory. Promises that no file loses its last name on the way: where the
+kernel or the file system has no such rename, hard links take its place, and what a crash leaves
+behind then is under the names of this call.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ def spare_name(temporary: str) -> str:
 def exchange(directory: int, temporary: str, name: str) -> None:
     """Let two files change places; both names exist at every moment, or the spare one does.
 
+    By links it is told as FileExistsError when another file has come to `name` meanwhile, but
+    for the one instant between the question and the rename.
+
     Raises:
         OSError: nothing was changed, or `settle_spare` has to bring it in order.
     """
@@ -39,6 +42,8 @@ def exchange(directory: int, temporary: str, name: str) -> None:
     spare = spare_name(temporary)
     os.link(name, spare, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     try:
+        if not _is_same(directory, name, spare):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         os.unlink(spare, dir_fd=directory)
@@ -53,10 +58,29 @@ def settle_spare(directory: int, temporary: str) -> None:
         OSError: what the kernel says.
     """
     spare = spare_name(temporary)
-    with suppress(FileNotFoundError, FileExistsError):
+    if not is_there(directory, spare):
+        return
+    with suppress(FileExistsError):
         os.link(spare, temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
-    with suppress(FileNotFoundError):
-        os.unlink(spare, dir_fd=directory)
+    os.unlink(spare, dir_fd=directory)
+
+
+def is_there(directory: int, name: str) -> bool:
+    """Whether anything bears a name: a disk that is read-only refuses to remove even nothing."""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def set_aside(directory: int, name: str, temporary: str) -> None:
+    """Give whatever bears a name another that nobody else has.
+
+    Raises:
+        OSError: what the kernel says.
+    """
+    os.rename(name, temporary, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def take_name(directory: int, old: str, new: str) -> None:
@@ -77,6 +101,14 @@ def take_name(directory: int, old: str, new: str) -> None:
         return
     os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     os.unlink(old, dir_fd=directory)
+
+
+def _is_same(directory: int, one: str, other: str) -> bool:
+    """Whether two names lead to one file."""
+    first, second = (
+        os.stat(name, dir_fd=directory, follow_symlinks=False) for name in (one, other)
+    )
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
 def _renamed(directory: int, old: str, new: str, flags: int) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from meshd.core.model import FileIdentity
 from meshd.looker.look import READ_FLAGS, below, errno_word, read_bounded
-from meshd.looker.renaming import exchange, settle_spare, take_name
+from meshd.looker.renaming import exchange, is_there, set_aside, settle_spare, take_name
 from meshd.looker.syscalls import closing, open_directory
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class TakeManifest:
         try:
             with open_project(root, swap.path) as project, open_dork(project) as dork:
                 try:
-                    take_name(dork, MANIFEST, swap.temporary)
+                    set_aside(dork, MANIFEST, swap.temporary)
                 except FileNotFoundError:
                     return Trouble(Obstacle.CHANGED)
                 if not _holds(dork, swap.temporary, swap.previous):
@@ -198,14 +198,15 @@ class UndoSwap:
     def _take_back(self, dork: int) -> None:
         swap = self.swap
         if swap.new is None:
-            with suppress(FileNotFoundError, FileExistsError):
-                take_name(dork, swap.temporary, MANIFEST)
+            with suppress(FileExistsError):
+                if is_there(dork, swap.temporary):
+                    take_name(dork, swap.temporary, MANIFEST)
         elif not _holds(dork, MANIFEST, swap.new, self.ours):
             return  # never put, or replaced by its owner since
         elif swap.previous is None:
             # Where names are taken by links, a cut may have left both.
             _unlink(dork, swap.temporary)
-            take_name(dork, MANIFEST, swap.temporary)
+            set_aside(dork, MANIFEST, swap.temporary)
             if not _holds(dork, swap.temporary, swap.new, self.ours):
                 with suppress(FileExistsError):
                     take_name(dork, swap.temporary, MANIFEST)
@@ -363,7 +364,7 @@ def _holds(
 
 
 def _unlink(directory: int, name: str) -> None:
-    with suppress(FileNotFoundError):
+    if is_there(directory, name):
         os.unlink(name, dir_fd=directory)
 
 

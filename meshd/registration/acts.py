@@ -14,7 +14,7 @@ from meshd.core.editing import require_editable
 from meshd.core.endpoints import EndpointState
 from meshd.core.model import Outcome
 from meshd.core.snapshot import snapshot
-from meshd.errors import BusyError, ConflictError, NotWritableError
+from meshd.errors import ConflictError, NotWritableError
 from meshd.looker.removing import Aside
 from meshd.looker.writing import Swap
 from meshd.registration.carrier import Carrier
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from meshd.core.model import Agent
     from meshd.course import SweepCourses
     from meshd.deciding import Deciding
+    from meshd.registration.carrier import Commit
     from meshd.registration.deeds import Deed
     from meshd.registration.drafts import Draft
     from meshd.shared import Shared
@@ -138,9 +139,7 @@ class Registration:
         if deed is None or site is None:
             self._tell(self._let_go(row, _nothing_more))
         else:
-            self._tell(
-                self._carrier.carry_out(deed, site.looker, lambda also: self._let_go(row, also))
-            )
+            self._tell(self._carry_out(deed, site, lambda also: self._let_go(row, also)))
         return Unregistered(row, removed, self._holder(row.id))
 
     def _row(self, agent_id: str) -> Agent:
@@ -183,12 +182,19 @@ class Registration:
             return self._take_in(draft, approver, also)
 
         if draft.changed:
-            committed = self._carrier.carry_out(draft.deed(), draft.site.looker, take_in)
+            committed = self._carry_out(draft.deed(), draft.site, take_in)
         else:
             committed = take_in(_nothing_more)
         self._tell(committed)
         row = self._row(draft.manifest.id)
         return Registered(row, draft.created, draft.changed, self._is_pending(row))
+
+    def _carry_out(self, deed: Deed, site: Site, commit: Commit) -> Committed:
+        try:
+            return self._carrier.carry_out(deed, site.looker, commit)
+        except ConflictError:
+            self._sites.ask_again(site.path)
+            raise
 
     def _take_in(
         self, draft: Draft, approver: str | None, also: Callable[[apsw.Connection], None]
@@ -221,9 +227,9 @@ class Registration:
         def act(connection: apsw.Connection) -> None:
             after = Registry(connection).agent(row.id)
             if after is not None and after.holder_path == path:
-                raise BusyError(
-                    f"{path!a} cannot be judged now, or holds {row.id} again",
-                    hint="try again in a moment",
+                raise ConflictError(
+                    f"{path!a} holds {row.id} again, or cannot be judged now",
+                    hint="look at what it says now, and try again",
                 )
             also(connection)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from meshd.looker import removing, renaming, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 _COUNTED = frozenset(
@@ -41,6 +43,7 @@ class Faults:
         self.steps = 0
         self._failing = range(0)
         self._death = False
+        self._meanwhile: Callable[[], None] | None = None
         for module in (writing, renaming, removing):
             monkeypatch.setattr(module, "os", self)
         real = renaming._renamed
@@ -71,13 +74,20 @@ class Faults:
         """Let the process die at a step."""
         self.steps, self._death, self._failing = 0, True, range(step, 1_000_000)
 
+    def meanwhile(self, step: int, act: Callable[[], None]) -> None:
+        """Let somebody else do something just before a step."""
+        self.steps, self._meanwhile, self._failing = 0, act, range(step, step + 1)
+
     def heal(self) -> None:
         """Let nothing fail any more."""
-        self.steps, self._failing = 0, range(0)
+        self.steps, self._failing, self._meanwhile = 0, range(0), None
 
     def _step(self) -> None:
         self.steps += 1
         if self.steps in self._failing:
+            if self._meanwhile is not None:
+                self._meanwhile()
+                return
             if self._death:
                 raise DeathError
             raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -1,0 +1,241 @@
+"""The owner of a project works there at the same time: what they save is never lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from meshd.commands import Forget
+from meshd.deciding import Deciding
+from meshd.errors import ConflictError, MeshdError, StoreError
+from tests.harness import World, delete_manifest, manifest, write_bytes, write_manifest
+from tests.registration.conftest import Acting, files_in, manifest_path
+from tests.registration.faults import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from meshd.batch import Committed
+
+CALLS: dict[str, Callable[[Acting, Path], Any]] = {
+    "register": lambda acting, project: acting.register(project),
+    "update": lambda acting, project: acting.update("a", {"color": "ours"}),
+    "unregister": lambda acting, project: acting.unregister("a"),
+}
+
+
+def save(project: Path) -> None:
+    write_manifest(project, "a", description="by hand")
+
+
+def touch_nothing(project: Path) -> None:
+    """Delete the manifest."""
+    manifest_path(project).unlink(missing_ok=True)
+
+
+def move(project: Path) -> None:
+    if project.exists():
+        project.rename(project.with_name("moved"))
+
+
+@pytest.mark.parametrize("links", [False, True], ids=["exchange", "links"])
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("does", [save, touch_nothing, move])
+def test_at_no_step_is_what_the_owner_does_undone(
+    acting: Acting,
+    project: Path,
+    name: str,
+    does: Callable[[Path], None],
+    links: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if does is save and name == "update" and links:
+        pytest.skip("a rename without flags replaces what is saved in the instant before it")
+    faults = Faults(monkeypatch, links=links)
+    step, is_over = 1, False
+    while not is_over:
+        set_again(acting, project, has_manifest=name != "register")
+        faults.meanwhile(step, lambda: does(project))
+        try:
+            CALLS[name](acting, project)
+            acknowledged = True
+        except MeshdError:
+            acknowledged = False
+        is_over = faults.steps < step
+        faults.heal()
+        acting.world.sweep()
+        acting.world.sweep()
+        if not is_over:
+            assert_right(acting, project, does, acknowledged=acknowledged, taken=name)
+        step += 1
+    assert step > 8
+
+
+def set_again(acting: Acting, project: Path, *, has_manifest: bool) -> None:
+    for path in project.parent.iterdir():
+        shutil.rmtree(path)
+    acting.world.sweep()
+    for agent_id in acting.world.agents:
+        acting.world.act(Forget(agent_id))
+    project.mkdir()
+    if has_manifest:
+        write_manifest(project, "a")
+    acting.world.sweep()
+
+
+def assert_right(
+    acting: Acting,
+    project: Path,
+    does: Callable[[Path], None],
+    *,
+    acknowledged: bool,
+    taken: str,
+) -> None:
+    """No stray file, the registry as the disk, and the owner's act not undone."""
+    found = files_in(project.parent)
+    stray = [path for path in found if path.endswith(".tmp")]
+    # Where the project itself was carried away, nobody knows where to.
+    assert not stray or does is move
+    assert acting.intents() == 0
+    on_disk = {
+        json.loads(data)["id"]: path for path, data in found.items() if path.endswith("agent.json")
+    }
+    assert sorted(acting.world.live()) == sorted(on_disk)
+    if does is save and not (acknowledged and taken == "unregister"):
+        assert b"by hand" in manifest_path(project).read_bytes()
+    if does is touch_nothing and not acknowledged:
+        assert on_disk == {}
+
+
+@pytest.fixture
+def at_commit(
+    acting: Acting, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """What lets something happen between our write and the look before the commit."""
+    real = Deciding.decide
+
+    def arrange(act: Callable[[], None]) -> None:
+        def decide(deciding: Deciding, *arguments: Any, **more: Any) -> Committed:  # noqa: ANN401 - passed on
+            act()
+            return real(deciding, *arguments, **more)
+
+        monkeypatch.setattr(Deciding, "decide", decide)
+
+    yield arrange
+    monkeypatch.undo()
+
+
+def test_an_edit_after_our_write_is_not_undone_by_our_failure(
+    acting: Acting, project: Path, at_commit: Callable[[Callable[[], None]], None]
+) -> None:
+    def save_and_fail() -> None:
+        save(project)
+        raise StoreError("the disk is full")
+
+    write_manifest(project, "a")
+    acting.world.sweep()
+    at_commit(save_and_fail)
+    with pytest.raises(StoreError):
+        acting.update("a", {"color": "ours"})
+    assert b"by hand" in manifest_path(project).read_bytes()
+    assert list(files_in(project)) == [".dork/agent.json"]
+    assert acting.intents() == 0
+
+
+def test_what_is_written_into_the_file_we_replaced_is_put_back(
+    acting: Acting, project: Path, at_commit: Callable[[Callable[[], None]], None]
+) -> None:
+    """A program that had the file open saves in place: it writes to what lies aside by now."""
+    write_manifest(project, "a")
+    acting.world.sweep()
+    text = json.dumps(manifest("a", description="in place")).encode()
+    with manifest_path(project).open("r+b", buffering=0) as file:
+        at_commit(lambda: file.write(text) and None)
+        with pytest.raises(ConflictError):
+            acting.update("a", {"color": "ours"})
+    assert manifest_path(project).read_bytes() == text
+    acting.world.settle()
+    assert acting.world.agents["a"].description == "in place"
+    assert list(files_in(project)) == [".dork/agent.json"]
+
+
+def test_a_file_deleted_before_the_commit_is_not_registered(
+    acting: Acting, project: Path, at_commit: Callable[[Callable[[], None]], None]
+) -> None:
+    at_commit(lambda: delete_manifest(project))
+    with pytest.raises(ConflictError):
+        acting.register(project)
+    assert acting.world.agents == {}
+    assert files_in(project) == {}
+
+
+def test_a_manifest_saved_while_it_is_unregistered_stays_with_its_agent(
+    acting: Acting, project: Path, at_commit: Callable[[Callable[[], None]], None]
+) -> None:
+    write_manifest(project, "a")
+    acting.world.sweep()
+    at_commit(lambda: save(project))
+    with pytest.raises(ConflictError):
+        acting.unregister("a")
+    acting.world.sweep()
+    assert b"by hand" in manifest_path(project).read_bytes()
+    assert acting.world.live() == {"a": str(project)}
+
+
+def test_a_dork_swapped_for_a_symlink_redirects_nothing(
+    acting: Acting, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every step of a registration (fault 137, as a race)."""
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    faults = Faults(monkeypatch)
+
+    def swap() -> None:
+        if (project / ".dork").exists():
+            (project / ".dork").rename(project / f"was-{faults.steps}")
+        (project / ".dork").symlink_to(outside)
+
+    for step in range(1, 30):
+        set_again(acting, project, has_manifest=False)
+        faults.meanwhile(step, swap)
+        with contextlib.suppress(MeshdError):
+            acting.register(project)
+        faults.heal()
+        assert [path.name for path in outside.iterdir()] == ["sub"]
+
+
+def test_a_project_is_torn_while_its_clean_up_waits_and_is_left_alone(
+    tmp_path: Path, root: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An undo that comes a restart later finds the owner's newer file, and keeps it."""
+    world = World(tmp_path / "state", [root])
+    world.sweep()
+    acting = Acting(world)
+    write_manifest(project, "a")
+    world.sweep()
+    faults = Faults(monkeypatch)
+    real = world.parts.shared.committer.commit
+
+    def fail_for_good(_: object) -> None:
+        faults.fail(1, last=1_000_000)
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(world.parts.shared.committer, "commit", fail_for_good)
+    with pytest.raises(StoreError):
+        acting.update("a", {"color": "ours"})
+    monkeypatch.setattr(world.parts.shared.committer, "commit", real)
+    assert acting.intents() == 1
+    faults.heal()
+    write_bytes(project, json.dumps(manifest("a", description="by hand")).encode())
+    world.stop()
+    again = World(tmp_path / "state", [root])
+    again.sweep()
+    assert list(files_in(project)) == [".dork/agent.json"]
+    assert again.agents["a"].description == "by hand"
+    assert Acting(again).intents() == 0
+    again.stop()
