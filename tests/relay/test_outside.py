@@ -212,9 +212,13 @@ def test_rules_are_told_by_difference(outside: World, relay: TestRelay) -> None:
     announce(outside)
     outside.act(SetRule("*", "*", Action.DENY))
     announce(outside)
+    announce(outside)
+    outside.act(SetRule("*", "*", Action.ALLOW))
+    announce(outside)
     pair, mesh = "relay.agent.x.* relay.agent.y.*", "relay.agent.> relay.agent.>"
     assert relay.calls[calls:] == [
-        ("put_rule", pair), ("put_rule", pair), ("put_rule", mesh), ("remove_rule", mesh),
+        ("put_rule", pair), ("put_rule", pair),
+        ("put_rule", mesh), ("remove_rule", mesh), ("put_rule", mesh),
     ]  # fmt: skip
     assert relay.rules["relay.agent.x.*", "relay.agent.y.*"].action is Action.DENY
 
