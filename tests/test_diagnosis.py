@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -137,6 +138,20 @@ def test_what_is_known_of_a_dead_daemons_watching_is_no_finding() -> None:
         pid=None, ready=False, lastSweep=None, roots=[root(watch="none", lastOverflow=at(-9))]
     )
     assert [found.code for found in diagnose(facts(status=gone))] == ["no-daemon"]
+
+
+def test_a_path_in_a_hint_may_be_pasted_into_a_shell() -> None:
+    """Directories below a root have the names that anybody gave them."""
+    path = "/r/$(touch x) 'y'"
+    sick = root(path=path, state="sick", reason="identity-changed")
+    wrong = {
+        "claims": (claim("duplicate", path=path),),
+        "state": state(path=path, mode=0o755, owner=2),
+        "status": status(roots=[sick]),
+    }
+    hints = [found.hint for found in diagnose(facts(**wrong))]
+    assert len(hints) == 4
+    assert [hint for hint in hints if shlex.quote(path) not in hint] == []
 
 
 def test_the_worst_comes_first_and_remarks_are_no_fault() -> None:

@@ -47,6 +47,10 @@ def discover(directories: tuple[str, ...], max_depth: int | None) -> None:
     )
     if session.as_json:
         return
+    for path in document["sickRoots"]:
+        print_note(f"sick, so not searched: {path} (see meshd doctor)")
+    for path in document["unscanned"]:
+        print_note(f"not scanned, so not searched: {path}")
     if document["truncated"]:
         print_note("there are more: name a directory further down")
     if document["candidates"]:
@@ -71,18 +75,23 @@ def _search(
 ) -> Document:
     """Return the candidates; show on a terminal how far the search is meanwhile."""
     candidates: list[Document] = []
-    truncated = False
+    done: Document = {}
     is_shown = sys.stderr.isatty() and not session.as_json
     for kind, document in client.discover(roots, max_depth=max_depth):
         if kind == "candidate":
             candidates.append(document)
         elif kind == "done":
-            truncated = bool(document.get("truncated"))
+            done = document
         elif is_shown:
             _show_progress(document, len(candidates))
     if is_shown:
         click.echo(_CLEAR_LINE, err=True, nl=False)
-    return {"candidates": candidates, "truncated": truncated}
+    return {
+        "candidates": candidates,
+        "truncated": bool(done.get("truncated")),
+        "sickRoots": done.get("sickRoots", []),
+        "unscanned": done.get("unscanned", []),
+    }
 
 
 def _show_progress(document: Document, found: int) -> None:

@@ -11,12 +11,13 @@ import os
 import shutil
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshd import __version__
 from meshd.diagnosis import Facts, Limits, StateDirectory
-from meshd.errors import ConfigError, MeshdError, NoDaemonError
+from meshd.errors import ConfigError, DamagedDatabaseError, MeshdError, NoDaemonError
 
 if TYPE_CHECKING:
     from meshd.cli.session import Reader, Session
@@ -39,7 +40,7 @@ def gather(session: Session, *, full: bool) -> tuple[Facts, list[str]]:
     unchecked: list[str] = []
     told = _told(session, unchecked)
     settings, problem = _configuration(session)
-    is_told = "socket" in told
+    answered = "socket" in told
     socket = told.pop("socket", session.sockets()[0])
     facts = Facts(
         now=time.time(),
@@ -50,15 +51,41 @@ def gather(session: Session, *, full: bool) -> tuple[Facts, list[str]]:
         database=str(session.database),
         configuration_problem=problem,
         sweep_seconds=None if settings is None else settings.sweep.interval,
-        root_checks={} if is_told else _root_checks(settings),
+        root_checks={} if answered else _root_checks(settings),
         limits=Limits(
             _limit("max_user_watches"), _limit("max_user_instances"), _limit("max_queued_events")
         ),
-        state=_state_directory(session.state_directory, unchecked),
-        database_problems=_database_problems(session.database, unchecked, full=full),
         **told,
     )
-    return facts, unchecked
+    return replace(facts, **_kept(session, facts, unchecked, full=full)), unchecked
+
+
+def _kept(session: Session, facts: Facts, unchecked: list[str], *, full: bool) -> dict[str, Any]:
+    """Return what the files tell that meshd keeps, if they are those of the daemon."""
+    directory = session.state_directory
+    holder = _holder(directory)
+    if facts.running and facts.status is not None and holder != facts.status["pid"]:
+        unchecked.append(f"state directory and database: the daemon keeps them not in {directory}")
+        return {}
+    return {
+        "holder": holder,
+        "state": _state_directory(directory, unchecked),
+        "database_problems": _database_problems(session.database, unchecked, full=full),
+    }
+
+
+def _holder(directory: Path) -> int | None:
+    """Return the process that holds the lock of a state directory, None while none does."""
+    from meshd.opening import LOCK
+
+    try:
+        inode = (directory / LOCK).stat().st_ino
+        locks = Path("/proc/locks").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    # NUMBER: FLOCK ADVISORY WRITE PROCESS MAJOR:MINOR:INODE START END
+    held = [line.split() for line in locks if f":{inode} " in line and " FLOCK " in line]
+    return next((int(fields[4]) for fields in held if fields[4].isdecimal()), None)
 
 
 def _told(session: Session, unchecked: list[str]) -> dict[str, Any]:
@@ -141,20 +168,24 @@ def _limit(name: str) -> int | None:
 def _state_directory(path: Path, unchecked: list[str]) -> StateDirectory | None:
     try:
         found = path.stat()
-        names = tuple(sorted(os.listdir(path)))  # noqa: PTH208 - names, not paths
         free = shutil.disk_usage(path).free
     except FileNotFoundError:
         return None
     except OSError as error:
         unchecked.append(f"the state directory {path}: {error.strerror}")
         return None
+    try:
+        names = sorted(os.listdir(path))  # noqa: PTH208 - names, not paths
+    except OSError as error:
+        unchecked.append(f"what lies in {path}: {error.strerror}")
+        names = []
     return StateDirectory(
         str(path),
         found.st_uid,
         stat.S_IMODE(found.st_mode),
         free,
         tuple(name for name in names if _is_set_aside(name)),
-        _policy_problem(path),
+        _policy_problem(path, unchecked),
     )
 
 
@@ -162,14 +193,16 @@ def _is_set_aside(name: str) -> bool:
     return ".corrupt-" in name and not name.endswith(("-wal", "-shm"))
 
 
-def _policy_problem(directory: Path) -> str | None:
+def _policy_problem(directory: Path, unchecked: list[str]) -> str | None:
     from meshd.opening import POLICY
     from meshd.policy import PolicyFile
 
     try:
         PolicyFile(directory / POLICY).load()
-    except MeshdError as error:
+    except DamagedDatabaseError as error:
         return error.message
+    except MeshdError as error:
+        unchecked.append(error.message)
     return None
 
 
@@ -178,11 +211,14 @@ def _database_problems(
 ) -> tuple[str, ...] | None:
     from meshd.cli.soundness import examine_database, examine_quickly
 
-    if not database.exists():
-        unchecked.append(f"the database: there is none at {database}")
-        return None
     try:
+        if not database.exists():
+            unchecked.append(f"the database: there is none at {database}")
+            return None
         check = examine_database if full else examine_quickly
         return tuple(check(database).problems)
+    except PermissionError as error:
+        unchecked.append(f"the database {database}: {error.strerror}")
+        return None
     except (MeshdError, OSError) as error:
         return (str(error),)

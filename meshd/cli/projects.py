@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,6 @@ from meshd.cli.group import Command
 from meshd.cli.output import print_fields, print_json, print_line, print_note
 from meshd.cli.reference import METAVAR, by_id, find
 from meshd.cli.session import Session, current_session, resolved
-from meshd.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -209,7 +209,7 @@ def unregister(reference: str, keep_manifest: bool, data: bool, yes: bool, dry_r
     session = current_session()
     with session.client() as client:
         agent = find(client, reference)
-        if not (yes or dry_run or session.as_json):
+        if not (yes or dry_run):
             _confirm(agent, keep_manifest=keep_manifest, data=data)
         document = client.unregister(
             agent["id"], keep_manifest=keep_manifest, data=data, dry_run=dry_run
@@ -220,21 +220,19 @@ def unregister(reference: str, keep_manifest: bool, data: bool, yes: bool, dry_r
     done = "would unregister" if dry_run else "unregistered"
     print_line(f"{done}: {agent['name']} ({agent['id']})")
     if keep_manifest and not dry_run:
-        print_note(f"its project is denied; to take that back: meshd allow {agent['lastPath']}")
+        path = shlex.quote(agent["projectPath"] or agent["lastPath"])
+        print_note(f"its project is denied; to take that back: meshd allow {path}")
 
 
 def _confirm(agent: Document, *, keep_manifest: bool, data: bool) -> None:
     """Ask a person who is there to be asked.
 
     Raises:
-        NotFoundError: the agent has gone meanwhile.
         click.Abort: it is not meant.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     path = agent["projectPath"] or agent["lastPath"]
-    if path is None:
-        raise NotFoundError(f"{agent['id']} has no path", hint="drop its row: meshd forget ID")
     what = "Deny" if keep_manifest else "Remove"
     tail = "" if keep_manifest else "/.dork and all in it" if data else f"/{MANIFEST}"
     click.confirm(f"{what} {click.format_filename(path + tail)}?", abort=True, err=True)

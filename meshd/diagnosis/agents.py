@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshd.diagnosis.findings import Document, Facts, Finding, Severity
+from meshd.diagnosis.findings import Document, Facts, Finding, Severity, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def _duplicate(claim: Document, holder: Document | None) -> Finding:
         Severity.WARNING, "duplicate", path,
         f"it claims {agent_id}, which {held} holds; it takes over when the manifest there is"
         " gone or names another id",
-        f"give it an id of its own, or leave it alone: meshd deny {path}",
+        f"give it an id of its own, or leave it alone: meshd deny {quoted(path)}",
     )  # fmt: skip
 
 

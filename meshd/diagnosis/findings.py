@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,8 @@ class Facts:
         root_checks: by root of the configuration, why it is sick, None for a healthy one; made
             while no daemon runs.
         limits: of inotify.
-        state: the state directory, None where there is none.
+        holder: the process that holds the lock of the state directory.
+        state: the state directory, None where there is none, or it is not the daemon's.
         database: its path.
         database_problems: what a check found, None where none could be made.
     """
@@ -106,6 +108,7 @@ class Facts:
     sweep_seconds: float | None = None
     root_checks: Mapping[str, str | None] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    holder: int | None = None
     state: StateDirectory | None = None
     database_problems: tuple[str, ...] | None = None
 
@@ -113,3 +116,8 @@ class Facts:
     def running(self) -> bool:
         """Whether a daemon answered."""
         return self.status is not None and self.status["pid"] is not None
+
+
+def quoted(path: str) -> str:
+    """Return a path as a command in a hint may name it: directories have any name they like."""
+    return shlex.quote(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from meshd.diagnosis.findings import Facts, Finding, Severity, StateDirectory
+from meshd.diagnosis.findings import Facts, Finding, Severity, StateDirectory, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,19 +34,19 @@ def _directory(state: StateDirectory, user: int) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING, "state-open", state.path,
             f"other users may enter the state directory (mode {state.mode:04o})",
-            f"chmod 0700 {state.path}",
+            f"chmod 0700 {quoted(state.path)}",
         )  # fmt: skip
     if state.mode & PRIVATE_MODE != PRIVATE_MODE:
         yield Finding(
             Severity.ERROR, "state-closed", state.path,
             f"its owner may not use the state directory (mode {state.mode:04o})",
-            f"chmod 0700 {state.path}",
+            f"chmod 0700 {quoted(state.path)}",
         )  # fmt: skip
     if state.owner != user:
         yield Finding(
             Severity.WARNING, "state-owner", state.path,
             f"it belongs to user {state.owner}, and the daemon's user is {user}",
-            f"chown -R {user} {state.path}, or set store.directory to another directory",
+            f"chown -R {user} {quoted(state.path)}, or set store.directory to another directory",
         )  # fmt: skip
     if state.free_bytes < LITTLE_BYTES:
         yield Finding(

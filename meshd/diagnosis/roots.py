@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from meshd.diagnosis.findings import Document, Facts, Finding, Severity
+from meshd.diagnosis.findings import Document, Facts, Finding, Severity, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def _sick(path: str, reason: str, consequence: str) -> Finding:
     return Finding(
         Severity.ERROR, "root-sick", path,
         f"the root is sick ({reason}): {meaning}; {consequence}",
-        hint.replace("{path}", path),
+        hint.replace("{path}", quoted(path)),
     )  # fmt: skip
 
 

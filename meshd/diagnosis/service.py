@@ -35,6 +35,12 @@ def _answering(facts: Facts) -> Iterator[Finding]:
             f"a daemon listens and cannot be asked: {why}",
             hint or "see its log; if it hangs, restart it",
         )  # fmt: skip
+    elif not facts.running and facts.holder is not None:
+        yield Finding(
+            Severity.ERROR, "daemon-elsewhere", facts.socket,
+            f"process {facts.holder} keeps this registry, and does not answer here",
+            "name its socket with --socket (it prints it when it starts); if it hangs, restart it",
+        )  # fmt: skip
     elif not facts.running:
         yield Finding(
             Severity.WARNING, "no-daemon", facts.socket,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+WRITTEN = {"id": "a", "name": "b", "runtime": "codex"}
 NO_AGENT = {"error": "no agent", "code": "not-found"}
 
 
@@ -161,6 +164,41 @@ def test_a_heartbeat_by_name_or_path_finds_the_id(meshd: CommandLine, daemon: Fa
     daemon.answer("POST /api/mesh/agents/second/heartbeat", NO_AGENT, status=404)
     daemon.answer("POST /api/mesh/agents/b/heartbeat", {"success": True})
     assert [meshd("heartbeat", one).code for one in ("second", "./p", "third")] == [0, 0, 3]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "topology --namespace x",
+        "rules list",
+        "route a b",
+        "heartbeat a",
+        "register . --runtime codex",
+        "agents show a",
+    ],
+)
+def test_no_command_that_asks_a_daemon_imports_what_is_slow(
+    meshd: CommandLine, daemon: FakeDaemon, arguments: str
+) -> None:
+    daemon.answer("GET /api/mesh/topology?namespace=x", {**TOPOLOGY, "namespaces": []})
+    daemon.answer("GET /api/mesh/rules", {"rules": []})
+    decision = {"allowed": False, "subject": None, "rule": None, "reason": "why"}
+    daemon.answer("GET /api/mesh/route?from=a&to=b", decision)
+    daemon.answer("GET /api/mesh/route?from=a&to=a", decision)
+    daemon.answer("POST /api/mesh/agents/a/heartbeat", {})
+    daemon.answer("POST /api/mesh/agents", WRITTEN, status=201)
+    row = {"id": "a", "name": "a", "displayName": None, "projectPath": None, "lastPath": "/x"}
+    daemon.answer("GET /api/mesh/registry", {"agents": [row]})
+    program = (
+        f"import sys; from meshd.cli import main; assert main({arguments.split()!r}) == 0;"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=meshd.whole_environ, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    slow = {"pydantic", "pydantic_settings", "fastapi", "uvicorn", "structlog", "apsw", "asyncio"}
+    assert {name.partition(".")[0] for name in ran.stderr.split()} & slow == set()
 
 
 # without a daemon

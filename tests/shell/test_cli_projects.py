@@ -84,7 +84,8 @@ def test_candidates_are_one_json_document(meshd: CommandLine, daemon: FakeDaemon
     found = candidate("/r/a")
     finds(daemon, found, truncated=True)
     ran = meshd("discover", "/r", "--json")
-    assert (ran.document, ran.err) == ({"candidates": [found], "truncated": True}, "")
+    whole = {"candidates": [found], "truncated": True, "sickRoots": [], "unscanned": []}
+    assert (ran.document, ran.err) == (whole, "")
 
 
 def test_without_a_directory_every_healthy_root_is_searched(
@@ -98,6 +99,13 @@ def test_without_a_directory_every_healthy_root_is_searched(
     assert (ran.code, ran.out) == (0, "")
     assert "no candidates" in ran.err
     assert asked(daemon, "POST")[1] == {"roots": ["/a", "/c"]}
+
+
+def test_what_was_not_searched_is_named(meshd: CommandLine, daemon: FakeDaemon) -> None:
+    done = {"truncated": True, "sickRoots": ["/s"], "unscanned": ["/r/denied"]}
+    daemon.answer("POST /api/mesh/discover", f"event: done\ndata: {json.dumps(done)}\n\n".encode())
+    said = meshd("discover", "/r", "/s").err
+    assert [path for path in ("/s", "/r/denied", "further down") if path not in said] == []
 
 
 def test_progress_is_shown_on_a_terminal_only(meshd: CommandLine, daemon: FakeDaemon) -> None:
@@ -228,6 +236,7 @@ def test_a_kept_manifest_is_denied_and_the_way_back_is_named(
     ("options", "typed", "question", "removed"),
     [
         ([], "n", "Remove /r/p/.dork/agent.json?", False),
+        (["--json"], "n", "Remove /r/p/.dork/agent.json?", False),
         ([], "y", "Remove /r/p/.dork/agent.json?", True),
         (["--data"], "n", "Remove /r/p/.dork and all in it?", False),
         (["--keep-manifest"], "n", "Deny /r/p?", False),

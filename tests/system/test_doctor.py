@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,19 @@ def test_too_few_watches_are_named_with_the_setting_to_raise(home: Path, root: P
     assert "sysctl fs.inotify.max_user_watches=202" in told["hint"]
 
 
+def test_a_daemon_that_listens_elsewhere_is_named_by_its_process(home: Path, root: Path) -> None:
+    with Daemon(home, root) as daemon:
+        nowhere = str(home / "nowhere")
+        told = findings(daemon, "--socket", nowhere)["daemon-elsewhere", nowhere]
+        assert f"process {daemon.process.pid} keeps this registry" in told["message"]
+        daemon.environ["MESHD_STORE__DIRECTORY"] = str(home)
+        other = daemon.ask("doctor")
+    assert other["healthy"]
+    assert other["unchecked"] == [
+        f"state directory and database: the daemon keeps them not in {home}"
+    ]
+
+
 @needs_root
 def test_a_disk_that_is_almost_full_is_named(
     home: Path, root: Path, mount: Callable[..., None]
@@ -181,30 +195,65 @@ def test_a_disk_that_is_almost_full_is_named(
     assert "make room" in told["hint"]
 
 
-def test_a_daemon_that_was_killed_leaves_files_that_are_judged_alone(
-    home: Path, root: Path
-) -> None:
-    save(root / "one", "one")
-    with Daemon(home, config=f"[scan]\nroots = [{json.dumps(str(root))}]\n") as daemon:
+# faults of what a daemon left
+
+
+@pytest.fixture(scope="module")
+def remains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a daemon that was killed."""
+    base = tmp_path_factory.mktemp("remains")
+    (base / "h").mkdir()
+    save(base / "root" / "one", "one")
+    with Daemon(base / "h", config=scanning(base, "root")) as daemon:
         daemon.kill()
-        assert findings(daemon).keys() == {("no-daemon", str(daemon.socket))}
-        assert daemon.cli("doctor", "--full").stderr.splitlines()[0].startswith("not checked: ")
-        root.rename(root.with_name("elsewhere"))
-        (daemon.state / "policy.json").write_text("{")
-        daemon.database.write_bytes(daemon.database.read_bytes()[:9000])
-        told = findings(daemon)
-    codes = {code for code, _ in told}
-    assert codes == {"no-daemon", "root-sick", "policy", "database"}
-    assert "start one" in told["no-daemon", str(daemon.socket)]["hint"]
-    assert "start it again" in told["database", str(daemon.database)]["hint"]
+    return base / "h"
 
 
-def test_rows_that_do_not_read_are_found_by_a_full_examination(home: Path, root: Path) -> None:
-    save(root / "one", "one")
-    with Daemon(home, root) as daemon:
-        assert daemon.stop(signal.SIGTERM) == 0
-    connection = apsw.Connection(str(daemon.database))
+@pytest.fixture
+def dead(remains: Path, tmp_path: Path) -> Daemon:
+    """A daemon that was killed, with a home of its own to damage."""
+    home = tmp_path / "h"
+    shutil.copytree(remains, home, ignore=shutil.ignore_patterns("*.sock", "notify"))
+    return Daemon(home)
+
+
+def test_a_daemon_that_was_killed_is_missed_and_nothing_else(dead: Daemon) -> None:
+    assert findings(dead).keys() == {("no-daemon", str(dead.socket))}
+    ran = dead.cli("doctor", "--full")
+    assert "-> start one: meshd run DIR" in ran.stdout
+    assert ran.stderr == "not checked: watching, sweeps and the clock: no daemon answers\n"
+
+
+def test_damaged_files_and_a_missing_root_are_named_without_a_daemon(
+    dead: Daemon, tmp_path: Path
+) -> None:
+    dead.configure(scanning(tmp_path, "gone"))
+    (dead.state / "policy.json").write_text("{")
+    dead.database.write_bytes(dead.database.read_bytes()[:9000])
+    told = findings(dead)
+    assert {code for code, _ in told} == {"no-daemon", "root-sick", "policy", "database"}
+    assert "start it again" in told["database", str(dead.database)]["hint"]
+
+
+def test_rows_that_do_not_read_are_found_by_a_full_examination(dead: Daemon) -> None:
+    connection = apsw.Connection(str(dead.database))
     connection.execute("UPDATE agents SET traits_json = '{'")
     connection.close()
-    told = findings(daemon, "--full")["database", str(daemon.database)]
+    assert ("database", str(dead.database)) not in findings(dead)
+    told = findings(dead, "--full")["database", str(dead.database)]
     assert told["message"] == "agents.traits_json: row 1 cannot be read"
+
+
+def test_a_state_directory_that_nobody_may_enter_is_named(dead: Daemon) -> None:
+    dead.state.chmod(0)
+    try:
+        done = subprocess.run(
+            [*BOUND_BY_MODES, sys.executable, "-m", "meshd", "doctor", "--json"],
+            env=dead.environ, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        dead.state.chmod(0o700)
+    document = json.loads(done.stdout)
+    told = {one["code"]: one["hint"] for one in document["findings"]}
+    assert told["state-closed"] == f"chmod 0700 {dead.state}"
+    assert f"the database {dead.database}: Permission denied" in document["unchecked"]
