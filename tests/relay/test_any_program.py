@@ -242,4 +242,4 @@ def test_endpoints_of_the_embedded_relay_are_the_live_rows_after_any_program() -
 
 
 def test_a_relay_outside_comes_to_hold_the_live_rows_after_any_program() -> None:
-    run(Outside, 60)
+    run(Outside, 35)
