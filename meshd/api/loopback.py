@@ -120,7 +120,8 @@ def bind_loopback(listen: str) -> socket.socket:
     # Not looked up: a name service must not decide what this machine's own address is.
     address = "127.0.0.1" if host == "localhost" else host.strip("[]")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, for asyncio lets no other send small answers at once (TCP_NODELAY).
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # The port of a daemon that ended just now is free again.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -38,10 +38,16 @@ class DeletedAnswer(Shape):
     deleted_path: str | None
 
 
+class ReachableAgent(ManifestAnswer):
+    """A manifest, and where its agent is."""
+
+    project_path: str | None
+
+
 class AccessAnswer(Shape):
     """The agents that one may reach."""
 
-    agents: list[ManifestAnswer]
+    agents: list[ReachableAgent]
 
 
 class TopologyAgent(ListedAgent):

@@ -24,4 +24,5 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon that the tests of a module share; what they ask changes nothing for the others."""
     with contextlib.closing(Daemon(tmp_path_factory.mktemp("asked").resolve())) as running:
+        running.get("/status")  # the thread that reads is not one that a test has started
         yield running

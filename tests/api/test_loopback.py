@@ -36,6 +36,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon that the tests of this module share; they only ask."""
     with contextlib.closing(Daemon(tmp_path_factory.mktemp("asked").resolve(), TOKEN)) as running:
+        running.get("/status")
         yield running
 
 
@@ -190,8 +191,14 @@ def connected(daemon: Daemon) -> socket.socket:
     return socket.create_connection(("127.0.0.1", daemon.port), LONG)
 
 
-HEAD = (
-    f"POST {MESH}/sweep HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n"
+HEAD = "\r\n".join(
+    [
+        f"POST {MESH}/sweep HTTP/1.1",
+        "host: localhost",
+        f"authorization: Bearer {TOKEN}",
+        "content-type: application/json",
+        "",
+    ]
 ).encode()
 
 
