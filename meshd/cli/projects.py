@@ -135,7 +135,9 @@ def _defaults(client: Client, path: str, said: Document) -> Document:
     Raises:
         click.UsageError: the runtime cannot be told.
     """
-    defaults: Document = {"name": os.path.basename(path)}  # noqa: PTH119 - as above
+    directory = os.path.basename(path)  # noqa: PTH119 - as above
+    # What a name must not hold, a directory's may: bytes that are not UTF-8, control characters.
+    defaults: Document = {"name": "".join(filter(str.isprintable, directory))}
     if "runtime" not in said:
         defaults["runtime"] = _detected_runtime(client, path)
     return defaults

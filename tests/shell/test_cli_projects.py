@@ -142,6 +142,19 @@ def test_what_is_said_goes_before_what_is_found(meshd: CommandLine, daemon: Fake
     }
 
 
+def test_a_directory_may_have_a_name_that_no_agent_may_have(
+    meshd: CommandLine, daemon: FakeDaemon
+) -> None:
+    daemon.answer("POST /api/mesh/agents", WRITTEN, status=201)
+    path = meshd.home / "\udcffodd\n name"
+    path.mkdir()
+    assert meshd("register", str(path), "--runtime", "x").code == 0
+    assert asked(daemon, "POST")[1] == {
+        "path": str(path),
+        "overrides": {"name": "odd name", "runtime": "x"},
+    }
+
+
 def test_a_project_with_a_manifest_keeps_what_it_says(
     meshd: CommandLine, daemon: FakeDaemon
 ) -> None:
