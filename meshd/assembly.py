@@ -75,11 +75,6 @@ class Parts:
     announcer: Announcer | None = None
 
     @property
-    def longest_wait(self) -> float:
-        """Seconds after which a hint is decided whatever happens: settled, and looked at twice."""
-        return self.reconciler.settling.longest + 2 * self.courses.settle
-
-    @property
     def is_watched(self) -> bool:
         """Whether events tell of everything that changes below every root that is not sick."""
         if self.watcher is None:
@@ -197,6 +192,7 @@ def assemble(
             log.warning("backend_unavailable", backend="fanotify", using="inotify")
         watcher = Watcher(shared, store.path.parent)
         roots.changed = watcher.configure
+        courses.marks.put = watcher.mark
     announcer = None if relay is None else _announcer(shared, courses, relay)
     parts = Parts(shared, courses, reconciler, sweeper, watcher, Discovery(shared), announcer)
     if watcher is not None:

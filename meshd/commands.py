@@ -86,14 +86,21 @@ class SecondLook:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Everything put before this is to be decided: settled, looked at twice, committed.
+    """Everything put before this is to be decided: settled, looked at twice, committed."""
 
-    Attributes:
-        deadline: monotonic seconds by which that is so in any case, because nothing waits longer.
-    """
-
-    deadline: float
     future: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSyncs:
+    """It is time to ask whether what the syncs under way wait for is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Somebody has waited long enough for a future: it is cancelled, unless it is done."""
+
+    future: Future[Any]
 
 
 @dataclass(frozen=True, slots=True)

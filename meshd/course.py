@@ -19,6 +19,7 @@ from meshd.core.cadence import observed_advance
 from meshd.core.guard import Holds
 from meshd.core.model import Change, Kind, RootState, Source
 from meshd.core.verdict import SweepContext
+from meshd.marks import Marks
 from meshd.store import apply, changelog
 from meshd.store.registry import Registry
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from meshd.batch import ClosedBatch
     from meshd.commands import SweepBegan, SweepEnded
-    from meshd.core.model import Claim
+    from meshd.core.model import Claim, Observation
     from meshd.errors import StoreError
     from meshd.shared import Shared
 
@@ -73,6 +74,7 @@ class SweepCourses:
         holds: what the mass guard holds.
         trouble: why the newest thing that could not be committed was not; None again once a
             sweep is committed whole.
+        marks: in the line of scans, for which a second look waits.
         begun: called once a sweep knows how its roots are, before they are walked.
         swept: called after each sweep, for a relay outside the database; must return at once.
     """
@@ -85,6 +87,7 @@ class SweepCourses:
         self.current: Course | None = None
         self.last: SweepResult | None = None
         self.holds = Holds()
+        self.marks = Marks(shared.clock)
         self.trouble: str | None = None
         self.swept: Callable[[], None] = lambda: None
         self.begun: Callable[[], None] = lambda: None
@@ -201,6 +204,16 @@ class SweepCourses:
         pending.settle(closed.verdicts)
         return self._conclude(course, ended, clocks, holds)
 
+    def put_off(self, costs: Iterable[Observation], *, of_sweep: bool) -> float:
+        """Let costs wait for their second look; return its monotonic second at the earliest.
+
+        It comes after the settle time, and after all that is in the line of scans now: of a
+        move that is seen in pieces, one may lie there.
+        """
+        due = self._shared.clock.monotonic() + self.settle
+        self._shared.looking.pending.add(costs, due, of_sweep=of_sweep, mark=self.marks.add())
+        return due
+
     def abandon(self) -> None:
         """Drop the sweep under way with its costs; what it had gained stays."""
         pending = self._shared.looking.pending
@@ -226,10 +239,11 @@ class SweepCourses:
         course.rounds += 1
         if course.rounds < MOST_ROUNDS:
             unripe = [one for one in closed.observations if one.path in closed.costly]
-            pending.add(unripe, now + self.settle, of_sweep=True)
+            self.put_off(unripe, of_sweep=True)
             return None
-        # Something keeps changing faster than it can be looked at twice: the next sweep has it.
-        pending.settle(closed.costly)
+        # Something keeps changing faster than it can be looked at twice: the next sweep has it,
+        # and what an event told of has a second look of its own.
+        pending.settle(closed.costly.intersection(pending.of_sweep()))
         rest = tuple(one for one in closed.observations if one.path not in closed.costly)
         return replace(closed, observations=rest)
 

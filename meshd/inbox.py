@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from meshd.errors import StoppingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from meshd.clock import Clock
     from meshd.core.coalescer import Coalescer
@@ -81,6 +81,16 @@ class Inbox:
         """How many projects wait, due or not."""
         with self._arrived:
             return len(self._coalescer)
+
+    def paths(self) -> set[str]:
+        """Return the projects that wait, due or not, and the roots to be looked at whole."""
+        with self._arrived:
+            return self._coalescer.paths()
+
+    def among(self, paths: Collection[str]) -> set[str]:
+        """Return those of `paths` that may still wait; see `Coalescer.among`."""
+        with self._arrived:
+            return self._coalescer.among(paths)
 
     def put(
         self,

@@ -9,12 +9,13 @@ a control it takes resolves.
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from meshd.batch import Decidable
 from meshd.commands import (
+    CheckSyncs,
     Heartbeat,
+    Overdue,
     SecondLook,
     SweepAbandoned,
     SweepBegan,
@@ -26,6 +27,7 @@ from meshd.commands import (
 from meshd.core.model import Hint, Outcome, Source
 from meshd.course import SWEEP_SOURCES
 from meshd.errors import MeshdError, StoppingError, StoreError
+from meshd.syncs import Syncs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -56,8 +58,12 @@ Heartbeats are many: theirs takes a run of them and returns, for each, its error
 """
 
 
-# How often a sync asks whether everything older is decided, in seconds.
+# How often it is asked whether everything older than a sync is decided, in seconds.
 SYNC_POLL = 0.02
+
+
+# What the scans in line take when there are hardly any, in seconds: second looks wait for them.
+SCAN_SECONDS = 0.01
 
 
 class Reconciler:
@@ -83,9 +89,8 @@ class Reconciler:
         self._shared = shared
         self._courses = courses
         self._acts = acts
-        self._sweep_wanted = sweep_wanted
-        # The newest sweep that makes up for lost events, None while none was lost.
-        self._making_up: Future[SweepResult] | None = None
+        self._syncs = Syncs(sweep_wanted)
+        self._is_checking = False
         self.settling = settling
 
     def stop(self) -> None:
@@ -99,10 +104,12 @@ class Reconciler:
 
     def process(self, batch: Batch) -> None:
         """Do one batch: hints first, then what was posted behind them."""
+        passed = self._courses.marks.passed(self._courses.settle)
+        self._shared.looking.pending.passed = passed
         if batch.hints:
             self._take_in([(hint.path, hint.source) for hint in batch.hints])
         if batch.widened:
-            self._making_up = self._sweep_wanted()
+            self._syncs.lose()
         for kind, run in itertools.groupby(batch.controls, key=type):
             if kind is Heartbeat:
                 self._beat(cast("list[Heartbeat]", list(run)))
@@ -116,11 +123,18 @@ class Reconciler:
         try:
             self._look_and_commit(paths)
         except StoreError as error:
-            # Nothing was learnt either, so the next sweep finds the same and tries again.
-            self._courses.fail(error)
-            self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
-                "commit_failed", why=error.message, what_to_do=error.hint
-            )
+            self._fail(error, {source for _, source in paths})
+
+    def _fail(self, error: StoreError, sources: Iterable[Source]) -> None:
+        """Go on without what could not be committed.
+
+        Nothing was learnt either, so the next sweep finds the same and tries again. Of what an
+        event told, that would be late.
+        """
+        self._courses.fail(error)
+        self._shared.log.error("commit_failed", why=error.message, what_to_do=error.hint)
+        if Source.WATCH in sources:
+            self._syncs.lose()
 
     def _look_and_commit(
         self, paths: Iterable[tuple[str, Source]], looked_before: Container[str] = frozenset()
@@ -147,6 +161,7 @@ class Reconciler:
             self._put_back(again.items())
         else:
             self._courses.note(committed.changes)
+            self._syncs.decided(closed.verdicts.keys() - closed.costly)
 
     def _unsettled_aside(self, looks: list[Observation]) -> list[Observation]:
         """Ask again, later, about what an event told of and what does not parse yet."""
@@ -161,18 +176,18 @@ class Reconciler:
             ((one.path, one.source) for one in again), settled=False
         ):
             return looks
-        return [one for one in looks if one not in again]
+        unsettled = {one.path for one in again}
+        return [one for one in looks if one.path not in unsettled]
 
     def _put_off(self, costs: Sequence[Observation]) -> None:
         """Keep costs for a second look: a sweep's for its end, others for the settle time."""
         if not costs:
             return
-        due = self._shared.clock.monotonic() + self._courses.settle
         sweeping = self._courses.current is not None
         of_sweep = sweeping and any(one.source in SWEEP_SOURCES for one in costs)
-        self._shared.looking.pending.add(costs, due, of_sweep=of_sweep)
+        due = self._courses.put_off(costs, of_sweep=of_sweep)
         if not of_sweep:
-            self._post(SecondLook(tuple(one.path for one in costs)), due)
+            self._post(SecondLook(tuple(one.path for one in costs)), due + SCAN_SECONDS)
 
     def _put_back(self, paths: Iterable[tuple[str, Source]], *, settled: bool = True) -> bool:
         """Put hints back into the inbox; return whether it still takes any."""
@@ -200,11 +215,18 @@ class Reconciler:
                 if not draining:
                     self._second_look(control)
             case SweepBegan():
+                self._syncs.sweep_began()
                 self._answer(control.future, lambda: self._courses.begin(control))
             case SweepEnded():
                 self._end_of_walk(control, draining=draining)
             case Sync():
-                self._sync(control, draining=draining)
+                self._syncs.take(control.future, self._waiting())
+                self._check_syncs(draining=draining)
+            case CheckSyncs():
+                self._is_checking = False
+                self._check_syncs(draining=draining)
+            case Overdue():
+                control.future.cancel()
             case SweepAbandoned():
                 self._courses.abandon()
             case SweepSettled():
@@ -239,12 +261,14 @@ class Reconciler:
         # What another closed set has taken with it meanwhile has had its second look.
         now = self._shared.clock.monotonic()
         due = pending.due(control.paths, now)
+        if unripe := pending.unripe(control.paths, now):
+            self._post(SecondLook(unripe), now + self._courses.settle / 4)
         if not due:
             return
         course = self._courses.current
         if course is not None and course.walked > 0:
             # The end of the sweep takes it along, so that the sweep has seen it absent (R8).
-            self._post(control, now + self._courses.settle)
+            self._post(SecondLook(tuple(due)), now + self._courses.settle)
             return
         try:
             # What cannot be decided yet stays ripe until the rest of its closed set is: began
@@ -252,39 +276,36 @@ class Reconciler:
             self._look_and_commit(due.items(), pending.ripe_by_itself(now))
         except StoreError as error:
             pending.settle(due)
-            self._courses.fail(error)
-            self._shared.log.error(  # noqa: TRY400 - the message says it; a traceback would not help
-                "commit_failed", why=error.message, what_to_do=error.hint
-            )
+            self._fail(error, due.values())
 
-    def _sync(self, sync: Sync, *, draining: bool) -> None:
-        """Resolve a sync once nothing waits that may be older than it."""
-        now = self._shared.clock.monotonic()
-        if self._making_up is not None and not draining:
-            if self._making_up.done():
-                self._made_up(self._making_up, sync)
-            else:
-                # What waits then may have begun to wait as late as at the sweep's end.
-                longest = self.settling.longest + 2 * self._courses.settle
-                self._post(replace(sync, deadline=now + longest), now + SYNC_POLL)
+    # syncs
+
+    def _waiting(self) -> set[str]:
+        """Return every path that waits for anything."""
+        return self._shared.inbox.paths().union(
+            self.settling.paths(), self._shared.looking.pending.paths()
+        )
+
+    def _check_syncs(self, *, draining: bool) -> None:
+        """Answer the syncs that wait for nothing any more, and come back for the others."""
+        owed = set(self._syncs.owed)
+        # What waits nowhere was dropped, and the loss of it noted.
+        waiting = self._shared.inbox.among(owed).union(
+            self.settling.paths(), self._shared.looking.pending.paths()
+        )
+        self._syncs.decided(owed - waiting)
+        self._syncs.resolve()
+        if not self._syncs:
             return
-        waits = len(self._shared.inbox) > 0 or bool(self._shared.looking.pending)
-        if waits and now < sync.deadline and not draining:
-            self._post(sync, now + SYNC_POLL)
-        elif waits and draining:
-            sync.future.set_exception(StoppingError("the sync was abandoned"))
-        else:
-            sync.future.set_result(None)
-
-    def _made_up(self, sweep: Future[SweepResult], sync: Sync) -> None:
-        """Go on with a sync after the sweep for lost events; one that failed is asked for anew."""
-        error = sweep.exception()
-        if error is None:
-            self._making_up = None
-            self._sync(sync, draining=False)
-        else:
-            self._making_up = self._sweep_wanted()
-            sync.future.set_exception(error)
+        if draining:
+            self._syncs.refuse(StoppingError("the sync was abandoned"))
+        elif not self._is_checking:
+            due = self._shared.clock.monotonic() + SYNC_POLL
+            try:
+                self._shared.inbox.post(CheckSyncs(), due)
+                self._is_checking = True
+            except StoppingError as error:
+                self._syncs.refuse(error)
 
     def _end_of_walk(self, ended: SweepEnded, *, draining: bool) -> None:
         if self._courses.current is not None:
@@ -314,6 +335,7 @@ class Reconciler:
             self._settle_sweep(ended)
         else:
             self._tell(result)
+            self._syncs.sweep_ended()
             ended.future.set_result(result)
 
     def _settles_still(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from meshd.commands import (
     AcceptRoot,
@@ -17,6 +17,7 @@ from meshd.commands import (
     Deny,
     Forget,
     Heartbeat,
+    Overdue,
     Register,
     Removal,
     SetRule,
@@ -26,7 +27,7 @@ from meshd.commands import (
     Update,
 )
 from meshd.core.model import Source
-from meshd.errors import MeshdError
+from meshd.errors import MeshdError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Generator, Mapping, Sequence
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from meshd.core.candidates import SearchEvent
     from meshd.core.model import Agent
     from meshd.watcher import Coverage
+
+LONGEST_COOKIE: Final = 10.0
+"""Seconds a sync waits for its cookie, before it sweeps instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +147,32 @@ class Services:
         result: Future[SyncResult] = Future()
         if self._is_watched():
             assert self._watcher is not None, "bug: watched by nobody"
-            self._watcher.cookie().add_done_callback(lambda cookie: self._heard(cookie, result))
+            cookie = self._watcher.cookie()
+            cookie.add_done_callback(lambda cookie: self._heard(cookie, result))
+            try:
+                self._inbox.post(Overdue(cookie), self.clock.monotonic() + LONGEST_COOKIE)
+            except StoppingError:
+                cookie.cancel()
         else:
             self._sync_by_sweep(result)
         return result
 
     def _is_watched(self) -> bool:
-        """Whether events tell of everything that changes below every root that is not sick."""
-        return self.state().ready and self._parts.is_watched
+        """Whether events tell of everything that changes below every root.
+
+        Of a sick one they may say nothing; it may be healthy by now, which a sweep finds out.
+        """
+        view = self.roots.view
+        states = (view.states.get(root) for root in view.lookers)
+        is_healthy = all(state is not None and state.healthy for state in states)
+        return is_healthy and self.state().ready and self._parts.is_watched
 
     def _heard(self, cookie: Future[None], result: Future[SyncResult]) -> None:
         """Go on when every event before the sync is a hint in the inbox."""
         if cookie.cancelled() or cookie.exception() is not None:
             self._sync_by_sweep(result)
             return
-        now = self.clock.monotonic()
-        sync = Sync(now + self._parts.longest_wait)
+        sync = Sync()
         sync.future.add_done_callback(lambda done: _settle(result, done, self._synced_by_events))
         _settle_if_refused(result, lambda: self._inbox.post(sync))
 

@@ -26,6 +26,8 @@ from meshd.commands import (
     SweepResult,
     TellTurns,
 )
+from meshd.core.cadence import JITTER
+from meshd.core.guard import AGREES_AFTER
 from meshd.core.model import Hint, Source
 from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
@@ -45,6 +47,10 @@ Result = TypeVar("Result")
 
 # Seconds between sweeps while a root that should be watched is not, or not wholly.
 BLIND_INTERVAL = 60.0
+
+# Seconds from a sweep by which something is held to the one that may agree with it, whatever the
+# jitter takes from them.
+CONFIRM_INTERVAL = AGREES_AFTER / (1 - JITTER)
 
 # Seconds between the ticks that tell which healths turned by time alone.
 TICK = 60.0
@@ -96,6 +102,10 @@ class Sweeper:
         self._failures = 0
         self._last_end: float | None = None
         self._tick_due = -math.inf
+        self._is_held = False
+        # How long sick roots are left alone; None while all are healthy.
+        self._sick_wait: float | None = None
+        self._sick_due = -math.inf
         self.cadence = cadence
 
     def request(
@@ -153,12 +163,38 @@ class Sweeper:
             self._tick_due = now + TICK
             with contextlib.suppress(StoppingError):  # the next start's tick tells it
                 self._shared.inbox.post(TellTurns())
+            if self._has_recovered(now):
+                self._requests.put(SweepRequest(Source.TIMER))
+
+    def _has_recovered(self, now: float) -> bool:
+        """Whether a sick root is healthy again, of which no event may tell.
+
+        Asked ever more seldom, up to the interval of sweeps: whatever is behind a root that stays
+        sick is left in peace, and nothing is written of it (R10).
+        """
+        view = self._shared.roots.view
+        states = {root: view.states[root] for root in view.lookers if root in view.states}
+        sick = [root for root, state in states.items() if not state.healthy]
+        if not sick:
+            self._sick_wait = None
+            return False
+        if self._sick_wait is not None and now < self._sick_due:
+            return False
+        self._sick_wait = min(2 * (self._sick_wait or TICK / 2), self.cadence.interval)
+        self._sick_due = now + self._sick_wait
+        return any(view.lookers[root].check(states[root].identity).healthy for root in sick)
 
     def _cadence_now(self) -> Cadence:
-        """Return the cadence to keep: a shorter one while events cannot tell of everything."""
-        if not self.is_blind():
-            return self.cadence
-        return replace(self.cadence, interval=min(self.cadence.interval, BLIND_INTERVAL))
+        """Return the cadence to keep: a shorter one while events cannot tell of everything.
+
+        Or while a sweep that agrees with the last one is missing.
+        """
+        interval = self.cadence.interval
+        if self.is_blind():
+            interval = min(interval, BLIND_INTERVAL)
+        if self._is_held:
+            interval = min(interval, CONFIRM_INTERVAL)
+        return replace(self.cadence, interval=interval)
 
     def _wait_for_requests(self, due: float) -> list[SweepRequest]:
         """Return what was asked, waiting for it until the next sweep is due."""
@@ -205,6 +241,7 @@ class Sweeper:
             # The daemon ends by this; whoever waits for the sweep must not wait for ever.
             self._refuse(requests)
             raise
+        self._is_held = result.held > 0
         if not sync:
             self._failures = 0
             self._last_end = self._shared.clock.monotonic()

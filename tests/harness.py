@@ -8,6 +8,7 @@ runs in its own thread, as always. Everything else is what the daemon wires.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -152,9 +153,7 @@ class World:
         """Sweep once, `after` seconds later."""
         self.clock.step(after)
         future = self.sweeper.request(Source.SWEEP, full=full, confirm=confirm, sync=sync)
-        request = self.sweeper._requests.get_nowait()
-        assert request is not None
-        self.sweeper.sweep([request])
+        self.sweeper.sweep(self.sweeper._wait_for_requests(-math.inf))
         return future.result(timeout=0)
 
     def hint(self, *projects: Path, source: Source = Source.WATCH) -> None:

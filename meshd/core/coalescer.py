@@ -16,9 +16,12 @@ import math
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshd.core.model import Hint, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # The most urgent source of a project is kept, for the change log names it: a caller who waits
 # for the answer, then the event that reported it (a sweep must not count as drift what an
@@ -79,6 +82,18 @@ class Coalescer:
     def __len__(self) -> int:
         """How many projects wait, due or not."""
         return len(self._waiting)
+
+    def paths(self) -> set[str]:
+        """Return what waits: projects, and roots that are to be looked at whole."""
+        return {*self._waiting, *self._widened}
+
+    def among(self, paths: Collection[str]) -> set[str]:
+        """Return those of `paths` that may still wait.
+
+        While a root is to be looked at whole these are all of them: it stands for projects
+        that are no longer listed.
+        """
+        return set(paths) if self._widened else {path for path in paths if path in self._waiting}
 
     def add(self, path: str, root: str, source: Source, now: float, *, settled: bool) -> None:
         """Let a project wait for its look, or wait on.

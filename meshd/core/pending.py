@@ -9,12 +9,15 @@ says what time it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from meshd.core.model import Observation, Source
+
+LONGEST_SCAN: Final = 60.0
+"""Seconds a second look waits for scans, which may have no end, after its time has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,9 @@ class Pending:
     Attributes:
         source: who asked for the first look.
         due: monotonic seconds before which the second look does not count.
+        mark: number of the mark before which it does not count either: what was in the line
+            of scans at the first look may hold the other half of a move.
+        latest: monotonic seconds from which it counts whatever is still in line.
         of_sweep: whether it waits, besides, until every root of the sweep is walked.
         agent_id: what the path claimed at the first look.
     """
@@ -32,28 +38,40 @@ class Pending:
     due: float
     of_sweep: bool
     agent_id: str | None
+    mark: int
+    latest: float
 
 
 @dataclass(slots=True)
 class PendingCosts:
-    """The paths that wait, by path and by the id they claim."""
+    """The paths that wait, by path and by the id they claim.
 
+    Attributes:
+        passed: number of the newest mark in the line of scans that has passed.
+    """
+
+    passed: int = 0
     _waiting: dict[str, Pending] = field(default_factory=dict)
     _claims: dict[str, set[str]] = field(default_factory=dict)
 
     def add(
-        self, observations: Iterable[Observation], due: float, *, of_sweep: bool = False
+        self,
+        observations: Iterable[Observation],
+        due: float,
+        *,
+        of_sweep: bool = False,
+        mark: int = 0,
     ) -> None:
-        """Let paths wait until `due`; what waits already keeps its earlier time."""
+        """Let paths wait until `due` and for a mark; what waits already keeps its earlier time."""
         for seen in observations:
             before = self._take(seen.path)
             agent_id = None if seen.manifest is None else seen.manifest.id
             if before is not None:
-                first = min(due, before.due)
+                first, latest = min(due, before.due), before.latest
                 waits = of_sweep and before.of_sweep
             else:
-                first, waits = due, of_sweep
-            self._waiting[seen.path] = Pending(seen.source, first, waits, agent_id)
+                first, latest, waits = due, due + LONGEST_SCAN, of_sweep
+            self._waiting[seen.path] = Pending(seen.source, first, waits, agent_id, mark, latest)
             if agent_id is not None:
                 self._claims.setdefault(agent_id, set()).add(seen.path)
 
@@ -67,24 +85,41 @@ class PendingCosts:
         return {
             path: one.source
             for path, one in found
-            if one is not None and not one.of_sweep and one.due <= now
+            if one is not None and not one.of_sweep and self._is_ripe(one, now)
         }
+
+    def unripe(self, paths: Iterable[str], now: float) -> tuple[str, ...]:
+        """Return those of `paths` that wait, for no sweep, and longer than until this moment."""
+        found = ((path, self._waiting.get(path)) for path in paths)
+        return tuple(
+            path
+            for path, one in found
+            if one is not None and not one.of_sweep and not self._is_ripe(one, now)
+        )
 
     def ripe(self, now: float) -> dict[str, Source]:
         """Return every path whose time has come, with its source; a sweep ends with these."""
-        return {path: one.source for path, one in self._waiting.items() if one.due <= now}
+        return {path: one.source for path, one in self._waiting.items() if self._is_ripe(one, now)}
 
     def ripe_by_itself(self, now: float) -> set[str]:
         """Return every path whose time has come and that waits for no sweep."""
-        return {path for path, one in self._waiting.items() if not one.of_sweep and one.due <= now}
+        return {
+            path
+            for path, one in self._waiting.items()
+            if not one.of_sweep and self._is_ripe(one, now)
+        }
 
     def unripe_of_sweep(self, now: float) -> bool:
         """Whether a cost of the sweep must wait longer for its second look."""
-        return any(one.of_sweep and one.due > now for one in self._waiting.values())
+        return any(one.of_sweep and not self._is_ripe(one, now) for one in self._waiting.values())
 
     def of_sweep(self) -> list[str]:
         """Return the paths that wait for the end of a sweep."""
         return [path for path, one in self._waiting.items() if one.of_sweep]
+
+    def paths(self) -> Collection[str]:
+        """Return every path that waits."""
+        return self._waiting.keys()
 
     def settle(self, paths: Iterable[str]) -> None:
         """These paths have had their second look."""
@@ -94,6 +129,9 @@ class PendingCosts:
     def __bool__(self) -> bool:
         """Whether anything waits."""
         return bool(self._waiting)
+
+    def _is_ripe(self, one: Pending, now: float) -> bool:
+        return one.due <= now and (one.mark <= self.passed or one.latest <= now)
 
     def _take(self, path: str) -> Pending | None:
         before = self._waiting.pop(path, None)

@@ -9,6 +9,10 @@ reconciler says what time it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 @dataclass(slots=True)
@@ -32,6 +36,10 @@ class Settling:
             return False
         self._since[path] = (first, now)
         return True
+
+    def paths(self) -> Collection[str]:
+        """Return the files that settle."""
+        return self._since.keys()
 
     def since_before(self, moment: float, now: float) -> bool:
         """Whether something still settles that did not parse before a moment already."""

@@ -9,6 +9,7 @@ error (R11); where nothing can be watched, that is said, tried again, and left t
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from meshd.looker import LocalLooker
@@ -17,12 +18,11 @@ from meshd.watcher.coverage import Coverage
 from meshd.watcher.inotify import Inotify, limit
 from meshd.watcher.observer import InboxHandler, InotifyObserver
 from meshd.watcher.scanner import Scanner
-from meshd.watcher.scans import Rescope, Scans
+from meshd.watcher.scans import Passed, Rescope, Scans
 from meshd.watcher.translator import Translator
 from meshd.watcher.watches import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, Watches
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from pathlib import Path
 
     from watchdog.observers.api import ObservedWatch
@@ -131,6 +131,15 @@ class Watcher:
         when the watcher stops.
         """
         return self._canary.cookie()
+
+    def mark(self) -> Future[None]:
+        """Return what resolves once all that stands in the line of scans now is in the inbox.
+
+        It is cancelled when the watcher stops.
+        """
+        passed: Future[None] = Future()
+        self._scans.put(Passed((passed,)))
+        return passed
 
     def alive(self, max_age: float) -> bool:
         """Whether the canary was heard within so many seconds, or nothing can be watched."""

@@ -26,6 +26,11 @@ def world(tmp_path: Path, root: Path) -> Iterator[World]:
     world.stop()
 
 
+def told(world: World, since: int) -> list[tuple[str, str | None]]:
+    """Return (kind, id) of every change to an agent after `since`; endpoints follow of themselves."""
+    return [one for one in world.kinds(since) if one[0] != "endpoint"]
+
+
 def test_a_manifest_that_is_back_within_the_settle_time_was_never_gone(
     world: World, root: Path
 ) -> None:
