@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,9 +34,12 @@ def save(project: Path) -> None:
     write_manifest(project, "a", description="by hand")
 
 
-def touch_nothing(project: Path) -> None:
-    """Delete the manifest."""
+def remove(project: Path) -> None:
     manifest_path(project).unlink(missing_ok=True)
+
+
+def save_in_place(file: IO[bytes], text: bytes) -> None:
+    file.write(text)
 
 
 def move(project: Path) -> None:
@@ -45,7 +49,7 @@ def move(project: Path) -> None:
 
 @pytest.mark.parametrize("links", [False, True], ids=["exchange", "links"])
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("does", [save, touch_nothing, move])
+@pytest.mark.parametrize("does", [save, remove, move])
 def test_at_no_step_is_what_the_owner_does_undone(
     acting: Acting,
     project: Path,
@@ -108,7 +112,7 @@ def assert_right(
     assert sorted(acting.world.live()) == sorted(on_disk)
     if does is save and not (acknowledged and taken == "unregister"):
         assert b"by hand" in manifest_path(project).read_bytes()
-    if does is touch_nothing and not acknowledged:
+    if does is remove and not acknowledged:
         assert on_disk == {}
 
 
@@ -155,7 +159,7 @@ def test_what_is_written_into_the_file_we_replaced_is_put_back(
     acting.world.sweep()
     text = json.dumps(manifest("a", description="in place")).encode()
     with manifest_path(project).open("r+b", buffering=0) as file:
-        at_commit(lambda: file.write(text) and None)
+        at_commit(partial(save_in_place, file, text))
         with pytest.raises(ConflictError):
             acting.update("a", {"color": "ours"})
     assert manifest_path(project).read_bytes() == text
