@@ -14,7 +14,7 @@ from tests.system.trees import save
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DASHBOARD: Final = REPOSITORY / "docs" / "grafana-dashboard.json"
+DASHBOARD: Final = REPOSITORY / "examples" / "grafana-dashboard.json"
 
 LEFT_OUT: Final[dict[str, str]] = {}
 """Metrics of ours that the dashboard does not show, each with the reason."""
