@@ -42,7 +42,7 @@ def exchange(directory: int, temporary: str, name: str) -> None:
     spare = spare_name(temporary)
     os.link(name, spare, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     try:
-        if not _is_same(directory, name, spare):
+        if not _is_same(directory, spare, name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:

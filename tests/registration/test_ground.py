@@ -160,13 +160,14 @@ def test_a_root_with_a_process_of_its_own_is_written_the_same_way(
     world.stop()
 
 
+@pytest.mark.parametrize("comes_back", [True, False])
 def test_what_a_looker_that_died_may_have_done_is_looked_at_by_the_next_sweep(
-    acting: Acting, project: Path, monkeypatch: pytest.MonkeyPatch
+    acting: Acting, project: Path, comes_back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = LocalLooker.run
 
     def done_and_died(looker: LocalLooker, task: Any) -> Any:  # noqa: ANN401 - any task
-        monkeypatch.setattr(LocalLooker, "run", died)
+        monkeypatch.setattr(LocalLooker, "run", real if comes_back else died)
         real(looker, task)
         raise RootLostError("the root did not answer")
 
@@ -178,7 +179,7 @@ def test_what_a_looker_that_died_may_have_done_is_looked_at_by_the_next_sweep(
         acting.register(project)
     monkeypatch.setattr(LocalLooker, "run", real)
     assert acting.intents() == 1
-    assert manifest_path(project).exists()
+    assert manifest_path(project).exists() == (not comes_back)
     acting.world.sweep()
     assert list(project.iterdir()) == []
     assert acting.intents() == 0
