@@ -31,6 +31,8 @@ MESH = "/api/mesh"
 class Daemon:
     """The daemon's parts and the server, each in its thread; only the main thread is faked.
 
+    Nothing is watched: what a test writes, it sweeps.
+
     Args:
         directory: an empty one, for everything.
         token: listen on a loopback port too, which this opens.
@@ -49,7 +51,9 @@ class Daemon:
         settings = Settings(
             scan=ScanSettings(roots=(str(self.root),)),
             sweep=SweepSettings.model_validate({"interval": "1h"}),
-            watch=WatchSettings.model_validate({"settle": "10ms", "settle_max": "20ms"}),
+            watch=WatchSettings.model_validate(
+                {"backend": "none", "settle": "10ms", "settle_max": "20ms"}
+            ),
         )
         log = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
         self.parts = assemble(settings, self.store, clock, log)
