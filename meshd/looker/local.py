@@ -8,11 +8,14 @@ descriptor), and that a root which is not the one checked before never makes a p
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from meshd.core.model import FileIdentity, Observation, Outcome, Reason, Source
+from meshd.looker.foothold import Foothold
 from meshd.looker.health import (
     RootInRun,
     RootLook,
@@ -23,9 +26,9 @@ from meshd.looker.health import (
     sickness_of,
 )
 from meshd.looker.look import NoDescriptorsError, OpenRoot, errno_word, look
-from meshd.looker.nodes import NodeTable
 from meshd.looker.syscalls import closing, open_directory
-from meshd.looker.walk import Found, RootLostError, Walk, WalkStats
+from meshd.looker.table import NodeTable
+from meshd.looker.walk import VANISHED_ERRNOS, Found, RootLostError, Walk, WalkStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     from meshd.clock import Clock
     from meshd.core.model import RootIdentity
     from meshd.core.scope import Scope
-    from meshd.looker.nodes import Node, Placing
+    from meshd.looker.nodes import Node
+    from meshd.looker.table import Placing
     from meshd.looker.tasks import Task
 
 Answer = TypeVar("Answer")
@@ -161,10 +165,41 @@ class LocalLooker:
                 open_root(self.root) as root,
                 closing(open_directory(root.descriptor, relative, flags=os.O_PATH)) as directory,
             ):
-                status = os.fstat(directory)
+                return _identity(os.fstat(directory))
         except OSError:
             return None
-        return FileIdentity(status.st_dev, status.st_ino)
+
+    def entries(
+        self, relative: str, names: Iterable[str]
+    ) -> tuple[FileIdentity, dict[str, FileIdentity]] | None:
+        """Return which directory a path leads to now, and which of some names are directories.
+
+        Args:
+            relative: below the root, through no symlink; empty for the root itself.
+            names: of entries of that directory.
+
+        Returns:
+            The directory itself, and those of the names that are directories in it; None when
+            the path leads to no directory.
+
+        Raises:
+            RootLostError: it cannot be told.
+            NoDescriptorsError: as `walk`.
+        """
+        try:
+            with (
+                open_root(self.root) as root,
+                contextlib.closing(Foothold(root.descriptor)) as foothold,
+            ):
+                start, path = foothold.reach(relative)
+                with closing(open_directory(start, path, flags=os.O_PATH)) as directory:
+                    found = {name: _directory_at(directory, name) for name in names}
+                    identity = _identity(os.fstat(directory))
+        except OSError as error:
+            if error.errno in VANISHED_ERRNOS:
+                return None
+            raise _lost(error) from error
+        return identity, {name: one for name, one in found.items() if one is not None}
 
     def look(self, paths: Sequence[str], source: Source) -> list[Observation]:
         """Look at projects, in order.
@@ -244,6 +279,23 @@ class LocalLooker:
         with open_root(self.root) as again:
             if identify(again) != identify(root):
                 raise RootLostError("the root became another directory while it was walked")
+
+
+def _identity(status: os.stat_result) -> FileIdentity:
+    return FileIdentity(status.st_dev, status.st_ino)
+
+
+def _directory_at(directory: int, name: str) -> FileIdentity | None:
+    """Return which directory an entry is; None when it is gone, or something else.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return _identity(status) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _lost(error: OSError) -> RootLostError | NoDescriptorsError:

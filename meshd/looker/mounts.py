@@ -65,5 +65,24 @@ def filesystem_name(path: str, mountinfo: bytes) -> str | None:
     return None if best is None else best[1]
 
 
+def mounts_within(path: str, mountinfo: bytes) -> frozenset[tuple[str, bytes]]:
+    """Return where something is mounted at and below `path`, and what.
+
+    Args:
+        path: absolute, resolved.
+        mountinfo: as above.
+
+    Returns:
+        Mount points, each with words that another mount there would not share.
+    """
+    mounts = set()
+    for line in mountinfo.splitlines():
+        mount_id, above, device, root, point, *_ = line.split(b" ")
+        place = os.fsdecode(_ESCAPED.sub(_unescaped, point))
+        if is_within(place, path):
+            mounts.add((place, b" ".join((mount_id, above, device, root))))
+    return frozenset(mounts)
+
+
 def _unescaped(match: re.Match[bytes]) -> bytes:
     return bytes([int(match[1], 8)])

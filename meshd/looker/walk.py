@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from meshd.clock import Clock
     from meshd.core.model import Signature
     from meshd.core.scope import Scope
-    from meshd.looker.nodes import Node, NodeTable
+    from meshd.looker.nodes import Node
+    from meshd.looker.table import NodeTable, Placing
 
 DIRECTORIES_PER_BATCH: Final = 512
 """A batch ends after so many directories, found or not, so that a walk can be stopped, and one
@@ -41,7 +42,8 @@ that makes progress can be told from one that hangs."""
 DIRECTORIES_AT_LEAST: Final = 32
 """A batch ends early when somebody waits for the table, but not before so many directories."""
 
-_VANISHED_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+VANISHED_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""A path that fails by one of these leads to no directory: something else is there, or nothing."""
 
 
 class RootLostError(MeshdError):
@@ -144,6 +146,8 @@ class Walk:
             NoDescriptorsError: EMFILE or ENFILE.
         """
         if self._scope.denies(self._root.path):
+            with self._table.lock:
+                self._table.leave(self._table.top)
             return
         try:
             with self._table.lock:
@@ -221,8 +225,12 @@ class Walk:
             failure = self._failed(relative, error)
             self._note_gone(node, relative, frozenset(), Dork.NONE)
             self._table.forget(node)
-            if failure is not None and self._placing is not None:
+            if self._placing is None:
+                return failure
+            if failure is not None:
                 self._placing.refuse(self._table, node, error)
+            else:
+                self._table.vanished.append(node)
             return failure
         return None
 
@@ -235,10 +243,24 @@ class Walk:
             if self._full or not node.settled or not node.matches(status):
                 self._list(node, relative, depth, directory, status)
             if self._placing is not None:
-                if node.dork is Dork.DIRECTORY:
-                    self._placing.place_dork(self._table, node, directory)
-                elif node.dork_watch != NO_WATCH:
-                    self._placing.release_dork(self._table, node)
+                self._watch_dork(self._placing, node, relative, directory)
+
+    def _watch_dork(self, placing: Placing, node: Node, relative: str, directory: int) -> None:
+        """Watch what `.dork` was in the listing, unless it was removed since."""
+        if node.dork is Dork.DIRECTORY:
+            placing.place_dork(self._table, node, directory)
+            is_told = node.dork_watch != NO_WATCH
+        else:
+            if node.dork_watch != NO_WATCH:
+                placing.release_dork(self._table, node)
+            if node.dork is Dork.ODD:
+                placing.place_removals(self._table, node, directory)
+            is_told = node.dork is Dork.NONE
+        if not is_told and not _exists(directory, ".dork"):
+            # Removed before anybody listened.
+            node.settled = False
+            self._note_gone(node, relative, {child.name for child in node.children}, Dork.NONE)
+            self._table.set_dork(node, Dork.NONE)
 
     def _list(
         self, node: Node, relative: str, depth: int, directory: int, status: os.stat_result
@@ -246,7 +268,7 @@ class Walk:
         """List an open directory into its node."""
         node.remember(status, self._clock.wall_ns())
         if node.is_below_itself():
-            self._table.forget(node)  # a bind mount of a directory above (fault 70)
+            self._table.leave(node)  # a bind mount of a directory above (fault 70)
             return
         self.stats.listings += 1
         with os.scandir(directory) as entries:
@@ -266,7 +288,7 @@ class Walk:
             elif not is_leaf and _is_directory(entry) and not prunes(relative, entry.name):
                 names.add(entry.name)
         self._note_gone(node, relative, names, dork)
-        node.dork = dork
+        self._table.set_dork(node, dork)
         self._table.adopt(node, names)
 
     def _note_gone(self, node: Node, relative: str, names: Collection[str], dork: Dork) -> None:
@@ -286,7 +308,7 @@ class Walk:
             raise NoDescriptorsError("no descriptor is left to walk with") from error
         if not relative:
             raise RootLostError(f"the root cannot be listed: {errno_word(error)}") from error
-        if error.errno in _VANISHED_ERRNOS:
+        if error.errno in VANISHED_ERRNOS:
             return None
         self.stats.unreadable += 1
         return Unreadable(self._absolute(relative))
@@ -299,7 +321,7 @@ class Walk:
             try:
                 signature = signature_of(self._stat(manifest))
             except OSError as error:
-                if error.errno in _VANISHED_ERRNOS:
+                if error.errno in VANISHED_ERRNOS:
                     return None
         self.stats.sightings += 1
         return Sighting(self._absolute(relative), signature)
@@ -319,6 +341,16 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
         return True  # the visit will say what is wrong with it
+
+
+def _exists(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _kind_of_dork(entry: os.DirEntry[str]) -> Dork:

@@ -2,11 +2,13 @@
 
 Owns the canary directory and the cookies in it. Promises: a cookie passes after everything that
 was written below a watched directory before it; its file is gone when it is waited for; a cookie
-whose event was lost is told so and never left waiting.
+whose event was lost is told so and never left waiting. A directory that was removed, moved or
+replaced is opened again by whoever finds that it does not tell.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from concurrent.futures import Future
@@ -48,19 +50,28 @@ class Canary:
         self._waiting: dict[bytes, Future[None]] = {}
 
     def open(self, inotify: Inotify) -> None:
-        """Watch the directory, after making it and emptying it.
+        """Watch the directory that lies there, after making one where none does.
+
+        Who waits for a cookie that was put into another one is told that it is lost.
 
         Raises:
             OSError: it cannot be made, or not be watched.
         """
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        for left in self._directory.iterdir():
-            left.unlink()
         descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self.watch = inotify.add(descriptor, DIRECTORY_MASK)
+            before, self.watch = self.watch, inotify.add(descriptor, DIRECTORY_MASK)
         finally:
             os.close(descriptor)
+        if before not in (NO_CANARY, self.watch):
+            inotify.remove(before)
+            self.lose("the canary directory was replaced")
+
+    def clear(self) -> None:
+        """Remove what a killed daemon left in the directory."""
+        with contextlib.suppress(OSError):  # what cannot be removed does no harm
+            for left in self._directory.iterdir():
+                left.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Make an event that proves life.
@@ -94,10 +105,15 @@ class Canary:
             waiters = [self._waiting.pop(name, None) for name in names]
         return tuple(waiter for waiter in waiters if waiter is not None)
 
-    def lose(self, why: str, *, forever: bool = False) -> None:
-        """Tell everybody who waits that the events were lost; `forever`: and will not come."""
+    def lose(self, why: str, *, is_blind: bool = False) -> None:
+        """Tell everybody who waits that the events were lost.
+
+        Args:
+            why: told to them.
+            is_blind: whether no event will come, until the directory is opened again.
+        """
         with self._lock:
-            if forever:
+            if is_blind:
                 self.watch = NO_CANARY
             waiters = list(self._waiting.values())
             self._waiting.clear()

@@ -24,6 +24,8 @@ class Coverage:
         failures: how many events could not be understood.
         shortage: why watches are missing: `watch-limit`, `instance-limit`, `permission`, or
             the name of an error number.
+        arriving: whether directories below the root are just being looked into; what is wanted
+            and not watched may be only those, and whoever waits for a cookie waits for them.
     """
 
     by: Literal["inotify", "none"]
@@ -34,11 +36,14 @@ class Coverage:
     events: int = 0
     failures: int = 0
     shortage: str | None = None
+    arriving: bool = False
 
     @property
     def is_full(self) -> bool:
         """Whether events tell of everything that changes below the root."""
-        return self.by == "inotify" and self.watched == self.wanted and self.watched > 0
+        if self.by == "none" or self.shortage is not None:
+            return False
+        return self.watched == self.wanted or (self.arriving and self.watched > 0)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
+MODIFY: Final = 0x2
 CLOSE_WRITE: Final = 0x8
 MOVED_FROM: Final = 0x40
 MOVED_TO: Final = 0x80
@@ -36,7 +37,10 @@ _ENTRIES: Final = (
 DIRECTORY_MASK: Final = _ENTRIES
 """Never OPEN, ACCESS or CLOSE_NOWRITE: a walk must make no events (fault 87). Masks add up,
 because a bind mount shows one directory at several places."""
-DORK_MASK: Final = _ENTRIES | CLOSE_WRITE | DELETE
+REMOVALS_MASK: Final = _ENTRIES | DELETE
+"""For a directory whose `.dork` is a symlink, which has no watch to tell of its end."""
+DORK_MASK: Final = _ENTRIES | CLOSE_WRITE | DELETE | MODIFY
+"""MODIFY, because truncate(2) closes nothing, and who writes may keep the file open."""
 ROOT_MASK: Final = _ENTRIES | DELETE_SELF | MOVE_SELF
 
 READ_BYTES: Final = 1 << 18

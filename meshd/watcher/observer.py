@@ -22,7 +22,9 @@ from meshd.core.model import Hint, Source
 from meshd.errors import StoppingError
 from meshd.watcher import inotify as kernel
 from meshd.watcher.coverage import Counts
-from meshd.watcher.scans import Passed
+from meshd.watcher.mounts import CHANGED
+from meshd.watcher.scans import Passed, Remounted
+from meshd.watcher.watches import REMOVALS_PER_READ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,9 +35,10 @@ if TYPE_CHECKING:
     from meshd.clock import Clock
     from meshd.inbox import Inbox
     from meshd.looker import LocalLooker
-    from meshd.looker.nodes import NodeTable
+    from meshd.looker.table import NodeTable
     from meshd.watcher.canary import Canary
     from meshd.watcher.inotify import Inotify, RawEvent
+    from meshd.watcher.mounts import Mounts
     from meshd.watcher.scans import Scans
     from meshd.watcher.translator import Heard, Translator
     from meshd.watcher.watches import Watches
@@ -158,10 +161,13 @@ class InotifyObserver(BaseObserver):
         translator: Translator,
         scans: Scans,
         canary: Canary,
+        mounts: Mounts,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
         super().__init__(RootEmitter, lookers=lookers, watches=watches)
+        self._placed = watches
+        self._mounts = mounts
         self.handler = handler
         self._translator = translator
         self._scans = scans
@@ -218,18 +224,25 @@ class InotifyObserver(BaseObserver):
         if failed:
             self._lose_all()
         self._pass_cookies(events)
+        if len(events) < REMOVALS_PER_READ:
+            self._placed.was_read()
 
     def _wait(self) -> bool:
         """Return whether there is something to read, or it is time to give departures up."""
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)
+        poll.register(self._mounts.descriptor, CHANGED)
         if self._inotify is not None:
             poll.register(self._inotify.descriptor, select.POLLIN)
         deadline = self._translator.next_deadline()
         seconds = None if deadline is None else max(deadline - self._clock.monotonic(), 0.0)
+        if self._placed.is_removing:
+            seconds = 0.0
         ready = [one for one, _ in poll.poll(None if seconds is None else 1000 * seconds + 1)]
         if self._wakeup in ready:
             os.eventfd_read(self._wakeup)
+        if self._mounts.descriptor in ready:
+            self._scans.put(Remounted())
         return self._inotify is not None and self._inotify.descriptor in ready
 
     def _emit(self, events: list[RawEvent]) -> None:
@@ -270,12 +283,17 @@ class InotifyObserver(BaseObserver):
 
     def _pass_cookies(self, events: list[RawEvent]) -> None:
         """Let cookies follow, through the scans, what was heard before them."""
-        names = [name for watch, _, _, name in events if watch == self._canary.watch]
-        if names:
-            self.heard_at = self._clock.monotonic()
-            waiters = self._canary.passed(names)
-            if waiters:
-                self._scans.put(Passed(waiters))
+        told = [(mask, name) for watch, mask, _, name in events if watch == self._canary.watch]
+        if not told:
+            return
+        self.heard_at = self._clock.monotonic()
+        waiters = self._canary.passed(name for _, name in told)
+        if waiters:
+            if self._mounts.has_changed():  # since the wait ended
+                self._scans.put(Remounted())
+            self._scans.put(Passed(waiters, is_checked=True))
+        if any(mask & kernel.IGNORED for mask, _ in told):
+            self._canary.lose("the canary directory was removed", is_blind=True)
 
 
 def _nothing() -> None:

@@ -17,20 +17,24 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from meshd.core.scope import Scope
-    from meshd.looker.nodes import Node, NodeTable
+    from meshd.looker.nodes import Node
+    from meshd.looker.table import NodeTable
 
 
 class Why(IntEnum):
     """Why a name is looked at; of two reasons the greater counts.
 
-    CONFIRMED: a move put a known directory there; only if it is another one is it walked.
+    VANISHED: a walk did not find it; if that holds, it leaves the table.
+    CONFIRMED: a move put a known directory there, or took it away; only if it is another one
+        is it walked.
     CREATED: it was made there; what is in it may still be written.
     MOVED_IN: it came from somewhere else, complete.
     """
 
-    CONFIRMED = 0
-    CREATED = 1
-    MOVED_IN = 2
+    VANISHED = 0
+    CONFIRMED = 1
+    CREATED = 2
+    MOVED_IN = 3
 
 
 @dataclass(slots=True)
@@ -38,7 +42,12 @@ class Names:
     """Names in directories of one root that may be something new."""
 
     table: NodeTable
-    names: dict[tuple[Node, str], Why] = field(default_factory=dict)
+    names: dict[Node, dict[str, Why]] = field(default_factory=dict)
+
+    def add(self, parent: Node, name: str, why: Why) -> None:
+        """Add a name; of two reasons the greater stays."""
+        names = self.names.setdefault(parent, {})
+        names[name] = max(why, names.get(name, why))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +67,24 @@ class Rescope:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """Everything before is done: tell those who wait."""
+    """Everything before is done: tell those who wait.
+
+    Attributes:
+        waiters: those.
+        is_checked: whether each root is compared first with what it was, because they want to
+            know of everything that happened before now, and a mount over a root tells nobody.
+    """
 
     waiters: tuple[Future[None], ...]
+    is_checked: bool = False
 
 
-Work = Names | RootCheck | Rescope | Passed
+@dataclass(frozen=True, slots=True)
+class Remounted:
+    """Something was mounted or unmounted somewhere."""
+
+
+Work = Names | RootCheck | Rescope | Passed | Remounted
 
 
 class Scans:
@@ -71,6 +92,7 @@ class Scans:
 
     def __init__(self) -> None:
         self._work: deque[Work] = deque()
+        self._under_way: Work | None = None
         self._arrived = Condition()
         self._closed = False
 
@@ -83,8 +105,7 @@ class Scans:
             if not isinstance(last, Names) or last.table is not table:
                 last = Names(table)
                 self._work.append(last)
-            key = (parent, name)
-            last.names[key] = max(why, last.names.get(key, why))
+            last.add(parent, name, why)
             self._arrived.notify()
 
     def put(self, work: Work) -> None:
@@ -99,9 +120,20 @@ class Scans:
     def take(self, timeout: float) -> Work | None:
         """Return what is next, None when nothing came in time or the line is closed."""
         with self._arrived:
+            self._under_way = None
             if not self._work and not self._closed:
                 self._arrived.wait(timeout)
-            return self._work.popleft() if self._work and not self._closed else None
+            if self._work and not self._closed:
+                self._under_way = self._work.popleft()
+            return self._under_way
+
+    def concern(self, table: NodeTable) -> bool:
+        """Whether names below a root are in line, or under way."""
+        with self._arrived:
+            return any(
+                isinstance(work, Names) and work.table is table
+                for work in (self._under_way, *self._work)
+            )
 
     def close(self) -> None:
         """Drop what is left, and wake the scanner."""

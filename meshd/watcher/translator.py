@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from meshd.clock import Clock
     from meshd.core.scope import Scope
-    from meshd.looker.nodes import Node, NodeTable, Place
+    from meshd.looker.nodes import Node, Place
+    from meshd.looker.table import NodeTable
     from meshd.watcher.inotify import RawEvent
     from meshd.watcher.scans import Scans
     from meshd.watcher.watches import Watches
@@ -35,6 +36,9 @@ MATCH_SECONDS: Final = 0.1
 a read may end between them."""
 
 _ARRIVED: Final = inotify.CREATE | inotify.MOVED_TO
+# A file that was made or written to is closed later, mostly.
+_UNFINISHED: Final = inotify.CREATE | inotify.MODIFY
+_GONE: Final = inotify.MOVED_FROM | inotify.DELETE
 _SELF: Final = inotify.DELETE_SELF | inotify.MOVE_SELF
 _WATCH_ENDED: Final = inotify.IGNORED | inotify.UNMOUNT
 # Events of plain files that are not manifests say nothing, and are most of all.
@@ -162,7 +166,7 @@ class Translator:
             self._read_end(node, place, event)
         elif node.dork_watch == watch:
             if name == _MANIFEST:
-                self._hint(place, is_settled=not mask & inotify.CREATE)
+                self._hint(place, is_settled=not mask & _UNFINISHED)
         elif name == _DORK:
             self._read_dork(node, place, mask)
         elif mask & inotify.IS_DIRECTORY:
@@ -175,22 +179,28 @@ class Translator:
             self._of(place.table).is_lost = True
         if node.dork_watch == watch:
             node.settled = False
+            place.table.set_dork(node, Dork.NONE)
             self._hint(place, is_settled=True)
-        elif not place.relative:
+        elif node.parent is None:
             self._scans.put(RootCheck(place.table))
+        else:
+            # Watched directories do not tell of removals, so it takes itself out.
+            self._scans.add(place.table, node.parent, node.name, Why.CONFIRMED)
 
     def _read_dork(self, node: Node, place: Place, mask: int) -> None:
         """Something happened to the name `.dork`."""
         node.settled = False
-        if mask & inotify.MOVED_FROM:
-            node.dork = Dork.NONE
+        if mask & _GONE:
+            place.table.set_dork(node, Dork.NONE)
             self._watches.release_dork(place.table, node)
+            # Another one may be there already, as after an exchange, and be watched no more.
+            self._scans.add(place.table, node, ".dork", Why.CONFIRMED)
             self._hint(place, is_settled=True)
         elif mask & inotify.IS_DIRECTORY:
             # Hinted by the scanner, when the watch is there and nothing can be missed.
             self._scans.add(place.table, node, ".dork", _why(mask))
         elif mask & _ARRIVED:
-            node.dork = Dork.ODD
+            self._scans.add(place.table, node, ".dork", _why(mask))
             self._hint(place, is_settled=bool(mask & inotify.MOVED_TO))
 
     def _read_directory(
@@ -226,6 +236,8 @@ class Translator:
             self._hint_below(place.table, there, _path(place, name))
         if departure.table is not place.table or there is not None:
             return False
+        if not place.table.is_detached(node):
+            return False  # the table was cleared meanwhile
         place.table.attach(node, parent, name)
         if departure.depth != place.depth + 1 or self._is_judged_by_path(place.table.root):
             # What is left out below it may be something else now.

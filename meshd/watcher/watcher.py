@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshd.looker import LocalLooker
-from meshd.watcher.canary import Canary, NotWatchingError
+from meshd.watcher.canary import NO_CANARY, Canary, NotWatchingError
 from meshd.watcher.coverage import Coverage
 from meshd.watcher.inotify import Inotify, limit
+from meshd.watcher.mounts import Mounts
 from meshd.watcher.observer import InboxHandler, InotifyObserver
 from meshd.watcher.scanner import Scanner
-from meshd.watcher.scans import Passed, Rescope, Scans
+from meshd.watcher.scans import Passed, Remounted, Rescope, Scans
 from meshd.watcher.translator import Translator
 from meshd.watcher.watches import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, Watches
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from meshd.shared import Shared
 
 __all__ = ["NotWatchingError", "Watcher"]
+
+LONGEST_SILENCE: Final = 5.0
+"""Seconds without a beat, of which there is one every two, after which the canary directory may
+be another one than is watched."""
 
 
 class Watcher:
@@ -47,6 +52,7 @@ class Watcher:
         self._inotify: Inotify | None = None
         self._configuring = threading.Lock()
         self._shortage: str | None = None
+        self._canary_failed = False
         self._retry_at = -float("inf")
         self._retry_seconds = 0.0
         self._scope = shared.roots.view.scope
@@ -58,6 +64,7 @@ class Watcher:
         self._translator = Translator(
             self._watches, self._scans, self._scope, clock=shared.clock, log=shared.log
         )
+        self._mounts = Mounts()
         handler = InboxHandler(shared.inbox)
         self.observer = InotifyObserver(
             handler=handler,
@@ -66,10 +73,18 @@ class Watcher:
             translator=self._translator,
             scans=self._scans,
             canary=self._canary,
+            mounts=self._mounts,
             clock=shared.clock,
             log=shared.log,
         )
-        self._scanner = Scanner(shared, self._watches, self._scans, handler, self._tick)
+        self._scanner = Scanner(
+            shared,
+            watches=self._watches,
+            scans=self._scans,
+            handler=handler,
+            mounts=self._mounts,
+            tick=self._tick,
+        )
 
     def open(self) -> None:
         """Have the walks place watches from now on; where that fails, it is tried again later."""
@@ -119,6 +134,7 @@ class Watcher:
                     self.observer.handler, root, recursive=True
                 )
         self._scanner.lookers = {looker.table: looker for looker in local.values()}
+        self._scans.put(Remounted())
         before, self._scope = self._scope, view.scope
         self._translator.scope = view.scope
         if before != view.scope:
@@ -153,12 +169,13 @@ class Watcher:
             found[table.root] = Coverage(
                 by="none" if self._inotify is None else "inotify",
                 watched=table.watched,
-                wanted=table.watched + table.missing,
+                wanted=table.wanted,
                 overflows=counts.overflows,
                 last_overflow=counts.last_overflow,
                 events=counts.events,
                 failures=counts.failures,
                 shortage=self._shortage or self._watches.shortage(table),
+                arriving=table.has_detached or self._scans.concern(table),
             )
         return found
 
@@ -180,11 +197,30 @@ class Watcher:
                     self.observer.handler.lose(looker.root)
             return
         try:
-            self._canary.beat()
+            self._beat(self._inotify)
         except OSError as error:
             # A full disk says nothing about the watching.
             self.observer.heard_at = self._shared.clock.monotonic()
-            self._shared.log.warning("canary_failed", why=error.strerror)
+            if not self._canary_failed:
+                self._shared.log.warning("canary_failed", why=error.strerror)
+            self._canary_failed = True
+        else:
+            self._canary_failed = False
+
+    def _beat(self, inotify: Inotify) -> None:
+        """Make a beat be heard, in another directory when the one that was watched is not there.
+
+        Raises:
+            OSError: the state directory cannot be written to.
+        """
+        silence = self._shared.clock.monotonic() - self.observer.heard_at
+        if self._canary.watch == NO_CANARY or silence > LONGEST_SILENCE:
+            self._canary.open(inotify)
+        try:
+            self._canary.beat()
+        except FileNotFoundError:
+            self._canary.open(inotify)
+            self._canary.beat()
 
     def _open_inotify(self) -> bool:
         """Open the instance; return whether there is one."""
@@ -195,6 +231,7 @@ class Watcher:
             return False
         try:
             self._canary.open(inotify)
+            self._canary.clear()
         except OSError as error:
             inotify.close()
             self._fall_short(error)
@@ -221,9 +258,10 @@ class Watcher:
     def _close(self) -> None:
         """Close the instance, and with it every watch, before anybody takes them one by one."""
         self._watches.close()
-        self._canary.lose("meshd is stopping", forever=True)
+        self._canary.lose("meshd is stopping", is_blind=True)
         if self._inotify is not None:
             self._inotify.close()
             self._inotify = None
         self.observer.stop()
         self.observer.close()
+        self._mounts.close()

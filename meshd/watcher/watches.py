@@ -2,9 +2,12 @@
 
 Owns the map from watch descriptors to nodes, the figures of each table, and the shortage.
 Assumes that whoever names a node holds the lock of its table. Promises that a watch is removed
-exactly when the last node that shares it lets go of it (a bind mount shows one directory at
-several places), that no step of one thread comes between the kernel's answer and its note in
-the map, and that projects are watched before other directories when watches are short.
+when the last node that shares it lets go of it (a bind mount shows one directory at several
+places), that removing many does not fill the queue of the kernel, and that projects are watched
+before other directories when watches are short.
+
+An event can be read before its watch is noted in the map, and is then passed by. What it told
+shows all the same, because a watch is placed before the directory is listed.
 """
 
 from __future__ import annotations
@@ -15,19 +18,24 @@ from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from meshd.looker.nodes import MISSING, NO_WATCH, Dork, place_of
-from meshd.watcher.inotify import DIRECTORY_MASK, DORK_MASK, ROOT_MASK, limit
+from meshd.looker.nodes import MISSING, NO_WATCH, UNWANTED, Dork, place_of
+from meshd.watcher.inotify import DIRECTORY_MASK, DORK_MASK, REMOVALS_MASK, ROOT_MASK, limit
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from meshd.clock import Clock
-    from meshd.looker.nodes import Node, NodeTable
+    from meshd.looker.nodes import Node
+    from meshd.looker.table import NodeTable
     from meshd.watcher.inotify import Inotify
 
 FIRST_RETRY_SECONDS: Final = 30.0
 LONGEST_RETRY_SECONDS: Final = 600.0
 """A shortage is tried again after the first, then after twice as long, up to the longest."""
+
+REMOVALS_PER_READ: Final = 4_000
+"""Each removal puts one event into the kernel's queue, which holds 16,384: so many at most are
+made between two readings of it."""
 
 _SHORTAGES: Final = {
     errno.ENOSPC: "watch-limit",
@@ -51,6 +59,8 @@ class Watches:
         self._lock = Lock()
         self._inotify: Inotify | None = None
         self._nodes: dict[int, Node | tuple[Node, ...]] = {}
+        self._unheld: deque[int] = deque()
+        self._allowance = REMOVALS_PER_READ
         self._expendable: deque[int] | None = None
         self._retry_seconds = 0.0
         self._reasons: dict[str, str] = {}
@@ -71,6 +81,17 @@ class Watches:
         with self._lock:
             self._inotify = None
             self._nodes.clear()
+            self._unheld.clear()
+
+    @property
+    def is_removing(self) -> bool:
+        """Whether watches that nobody holds wait for the next reading to be removed."""
+        return bool(self._unheld)
+
+    def was_read(self) -> None:
+        """Take note that the kernel's queue has room, and remove what waited for that."""
+        with self._lock:
+            self._remove_more()
 
     def nodes_of(self, watch: int) -> tuple[Node, ...]:
         """Return the directories that a watch is of; most have one, unknown ones none."""
@@ -114,6 +135,7 @@ class Watches:
             if self._inotify is None:
                 return
             if self.retry_at is not None and node.watch <= 0 and node.parent is not None:
+                self._reasons.setdefault(table.root, _SHORTAGES[errno.ENOSPC])
                 self._set(table, node, MISSING)
                 return
             mask = ROOT_MASK if node.parent is None else DIRECTORY_MASK
@@ -126,6 +148,8 @@ class Watches:
         except OSError as error:
             with self._lock:
                 is_missing = error.errno in _SHORTAGES and self._inotify is not None
+                if is_missing:
+                    self._note(table, error)
                 self._set_dork(table, node, MISSING if is_missing else NO_WATCH)
             return
         try:
@@ -135,6 +159,12 @@ class Watches:
                     self._set_dork(table, node, watch)
         finally:
             os.close(dork)
+
+    def place_removals(self, table: NodeTable, node: Node, descriptor: int) -> None:
+        """Have a directory that is open, and watched, tell of what is removed from it too."""
+        with self._lock:
+            if self._inotify is not None and node.watch > 0:
+                self._add(table, descriptor, REMOVALS_MASK, is_project=True)
 
     def release(self, table: NodeTable, node: Node) -> None:
         """Remove the watches of a directory and of its `.dork`."""
@@ -176,6 +206,9 @@ class Watches:
             except OSError as error:
                 is_short = error.errno == errno.ENOSPC
                 if is_short:
+                    if self._unheld:
+                        self._remove_more()
+                        continue
                     self._begin_shortage()
                     if is_project and self._give_one_up():
                         continue
@@ -215,6 +248,7 @@ class Watches:
     def _exchange(self, table: NodeTable, node: Node, before: int, after: int) -> None:
         if before == after:
             return
+        table.wanted += (before == UNWANTED) - (after == UNWANTED)
         table.missing += (after == MISSING) - (before == MISSING)
         table.watched += (after > 0) - (before > 0)
         if after > 0:
@@ -225,8 +259,21 @@ class Watches:
             rest = tuple(one for one in self.nodes_of(before) if one is not node)
             if rest:
                 self._nodes[before] = rest[0] if len(rest) == 1 else rest
-            elif self._nodes.pop(before, None) is not None and self._inotify is not None:
-                self._inotify.remove(before)
+            elif self._nodes.pop(before, None) is not None:
+                self._unheld.append(before)
+                self._remove()
+
+    def _remove_more(self) -> None:
+        self._allowance = REMOVALS_PER_READ
+        self._remove()
+
+    def _remove(self) -> None:
+        """Remove watches that nobody holds, as far as is allowed before the next reading."""
+        while self._unheld and self._allowance and self._inotify is not None:
+            watch = self._unheld.popleft()
+            if watch not in self._nodes:  # else somebody holds it again
+                self._allowance -= 1
+                self._inotify.remove(watch)
 
     def _note(self, table: NodeTable, error: OSError) -> None:
         """Remember why a watch is missing, and say it once."""

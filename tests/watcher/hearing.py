@@ -264,3 +264,15 @@ def age(watched: Watched) -> None:
         if isinstance(looker, LocalLooker):
             for node in looker.table.top.below():
                 node.settled = True
+
+
+def wait_until_idle(watched: Watched) -> None:
+    """Wait until everything that was heard or found is followed up, watches included."""
+    wait_for_departures(watched)
+    scans, watches = watched.watcher._scans, watched.watcher._watches
+    while watches.is_removing or any(
+        scans.concern(looker.table)
+        for looker in watched.shared.roots.view.lookers.values()
+        if isinstance(looker, LocalLooker)
+    ):
+        watched.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ import pytest
 from meshd.watcher import NotWatchingError
 from meshd.watcher.scanner import Scanner
 from meshd.watcher.translator import Translator
-from tests.watcher.hearing import make_project, save, watching
+from tests.watcher.hearing import kernel_watches, make_project, save, watching
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from meshd.watcher.scans import Names
@@ -177,3 +179,48 @@ def test_what_waits_at_the_stop_ends(base: Path, root: Path) -> None:
         make_project(root / "a" / "b")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("meshd")]
     watched.watcher.stop()  # a second time, when all is closed
+
+
+def remake(canary: Path) -> None:
+    shutil.rmtree(canary, ignore_errors=True)
+    canary.mkdir(exist_ok=True)
+
+
+def move_away(canary: Path) -> None:
+    canary.rename(canary.with_name("old"))
+
+
+def replace(canary: Path) -> None:
+    move_away(canary)
+    canary.mkdir()
+
+
+@pytest.mark.parametrize(("harm", "silence"), [(remake, 0.0), (move_away, 0.0), (replace, 9.0)])
+def test_a_canary_that_was_removed_or_replaced_sings_again(
+    base: Path, watched: Watched, harm: Callable[[Path], object], silence: float
+) -> None:
+    """Only a canary that is silent shows that another directory lies at its path."""
+    watched.sync()
+    harm(base / "state" / "canary")
+    waiting = watched.watcher.cookie()
+    if silence:
+        watched.watcher.observer.heard_at -= silence
+        watched.watcher._tick()
+    with pytest.raises(NotWatchingError):
+        waiting.result(20)
+    watched.watcher._tick()
+    watched.sync()
+    assert kernel_watches(watched) == watched.coverage().watched
+    assert watched.log == []
+
+
+def test_a_canary_that_cannot_sing_says_so_once(base: Path, watched: Watched) -> None:
+    watched.sync()
+    (base / "state").rename(base / "away")
+    for _ in range(3):
+        watched.watcher._tick()
+    assert watched.watcher.alive(60.0)
+    (base / "away").rename(base / "state")
+    watched.watcher._tick()
+    watched.sync()
+    assert [record["event"] for record in watched.log] == ["canary_failed"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from meshd.looker.nodes import find
 from meshd.watcher import inotify as kernel
 from meshd.watcher.scanner import Scanner
 from tests.watcher.hearing import (
@@ -19,14 +20,17 @@ from tests.watcher.hearing import (
     save,
     stalled,
     wait_for_departures,
+    wait_until_idle,
+    watched_directories,
     watching,
 )
 from tests.watcher.test_saves import exchange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from meshd.watcher.scans import Names
+    from meshd.watcher.scans import Names, Why
     from tests.watcher.hearing import Watched
 
 
@@ -322,3 +326,75 @@ def test_what_a_move_puts_over_an_empty_directory_takes_its_place(
     assert watched.hear() == ["root/a/x", "root/b/x"]
     assert [node.name for node in watched.looker().table.top.children] == ["b"]
     assert blind_spots(watched) == []
+
+
+def test_a_directory_that_is_carried_on_while_the_disk_is_asked_for_it_is_not_lost(
+    root: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mv A/y P/x; mv P Q`: P/x is not found, because the second move is not read yet."""
+    (root / "P").mkdir()
+    make_project(root / "A" / "y" / "project")
+    watched.hear()
+    looker, moved, goes_on = watched.looker(), threading.Event(), threading.Event()
+    entries = looker.entries
+
+    def late(relative: str, names: Mapping[str, Why]) -> object:
+        if relative == "P" and "x" in names and not moved.is_set():
+            watched.watcher.observer.before_read = lambda: goes_on.wait(20)  # type: ignore[assignment]
+            (root / "P").rename(root / "Q")
+            moved.set()
+        return entries(relative, names)
+
+    monkeypatch.setattr(looker, "entries", late)
+    (root / "A" / "y").rename(root / "P" / "x")
+    assert moved.wait(20)
+    watched.watcher.mark().result(20)  # P/x was not there
+    watched.watcher.observer.before_read = lambda: None
+    goes_on.set()
+    assert "root/Q/x/project" in watched.hear()
+    assert blind_spots(watched) == []
+    assert watched.coverage().is_full
+
+
+def test_directories_that_were_made_and_removed_are_not_remembered(
+    root: Path, watched: Watched
+) -> None:
+    kept = make_project(root / "kept")
+    watched.hear()
+    for number in range(500):
+        (root / str(number)).mkdir()
+        if number % 2:
+            watched.sync()  # watched before it goes, and told by the end of the watch
+        (root / str(number)).rmdir()
+    wait_until_idle(watched)
+    assert list(watched_directories(watched.looker())) == ["", "kept"]
+    assert watched.coverage().wanted == kernel_watches(watched) == 3
+    save(kept, "{ }")
+    assert watched.hear_due() == ["root/kept"]
+
+
+def test_a_tree_that_is_removed_leaves_nothing_in_the_table(root: Path, watched: Watched) -> None:
+    for number in range(50):
+        make_project(root / "tree" / str(number % 7) / str(number))
+    watched.hear()
+    shutil.rmtree(root / "tree")
+    wait_until_idle(watched)
+    assert list(watched_directories(watched.looker())) == [""]
+    assert watched.coverage().wanted == watched.coverage().watched == 1
+
+
+def test_a_directory_that_nobody_watches_shows_until_a_walk_has_been_there(
+    root: Path, watched: Watched
+) -> None:
+    make_project(root / "a" / "project")
+    watched.hear()
+    assert watched.coverage().is_full
+    table = watched.looker().table
+    node, _ = find(table.top, "a/project")
+    for forgotten in (watched.watcher._watches.release, watched.watcher._watches.release_dork):
+        with table.lock:
+            forgotten(table, node)
+        assert not watched.coverage().is_full
+        watched.walk_all()
+        assert watched.coverage().is_full
+    assert watched.coverage().wanted == 4

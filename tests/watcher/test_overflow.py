@@ -11,9 +11,11 @@ from meshd.watcher import NotWatchingError
 from tests.watcher.hearing import (
     blind_spots,
     fill_the_queue,
+    kernel_watches,
     make_project,
     save,
     stalled,
+    wait_until_idle,
     watching,
 )
 
@@ -153,3 +155,36 @@ def test_the_recovery_of_more_watches_than_the_queue_holds_makes_no_overflow(
         assert len(reads) <= 3  # the cookie, and perhaps a beat: the observer is idle
         assert watched.coverage().overflows == 1
         assert watched.coverage().watched == watched.coverage().wanted
+
+
+def test_more_watches_than_the_queue_holds_leave_without_an_overflow(
+    base: Path, root: Path
+) -> None:
+    """Each watch that is removed puts one event into the queue."""
+    for number in range(17_000):
+        (root / "tree" / str(number % 17) / str(number)).mkdir(parents=True)
+    with watching(base, root) as watched:
+        assert watched.coverage().watched > 17_000
+        (root / "tree").rename(base / "out")
+        wait_until_idle(watched)
+        assert [kernel_watches(watched), watched.coverage().watched] == [1, 1]
+        assert watched.coverage().overflows == 0
+        assert watched.hear_all() == ([], [])
+
+
+def test_a_watch_that_waits_for_its_removal_and_is_wanted_again_stays(
+    base: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(root / "tree" / "project")
+    with watching(base, root) as watched:
+        monkeypatch.setattr(watched.watcher._watches, "_allowance", 0)
+        with stalled(watched):
+            looker = watched.looker()
+            with looker.table.lock:
+                looker.table.clear()
+            assert watched.watcher._watches.is_removing
+            watched.walk_all()
+        wait_until_idle(watched)
+        assert kernel_watches(watched) == watched.coverage().watched == 4
+        save(project, "{ }")
+        assert watched.hear_due() == ["root/tree/project"]

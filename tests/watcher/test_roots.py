@@ -81,6 +81,18 @@ def test_a_root_that_does_not_exist_yet_is_noticed_when_it_does(base: Path) -> N
         expect_hearing(watched, root / "project")
 
 
+def test_a_cookie_follows_the_loss_of_a_root_above_which_something_was_renamed(
+    base: Path,
+) -> None:
+    """The root itself is not told of that."""
+    root = base / "above" / "root"
+    make_project(root / "project")
+    with watching(base, root) as watched:
+        watched.hear()
+        (base / "above").rename(base / "away")
+        assert watched.hear_all()[1] == ["above/root"]
+
+
 def test_what_happens_to_one_root_does_not_touch_another(base: Path, root: Path) -> None:
     other = make_project(base / "other" / "project")
     with watching(base, root, base / "other") as watched:
@@ -134,18 +146,34 @@ def test_a_root_that_is_mounted_over_is_lost_and_found(root: Path, watched: Watc
 
 
 @needs_root
-def test_a_mount_below_a_root_is_watched_and_its_end_is_noticed(
-    root: Path, watched: Watched
+def test_a_mount_below_a_root_and_its_end_are_noticed_without_a_sweep(
+    base: Path, root: Path, watched: Watched
 ) -> None:
-    (root / "mount").mkdir()
+    """A mount makes no event of inotify."""
+    covered = make_project(root / "mount" / "covered")
+    make_project(base / "elsewhere" / "project")
     watched.hear()
-    with mounted(root / "mount", "-t", "tmpfs", "tmpfs"):
-        make_project(root / "mount" / "project")
-        watched.walk_all()  # mounting makes no event
-        watched.hear()
+    with mounted(root / "mount", "--bind", str(base / "elsewhere")):
+        assert watched.hear_all() == (["root/mount/covered", "root/mount/project"], [])
+        assert blind_spots(watched) == []
         save(root / "mount" / "project", "{ }")
         assert watched.hear_due() == ["root/mount/project"]
-    assert watched.wait_for_lost()[1] == ["root"]
+    assert watched.hear_all() == (["root/mount/covered", "root/mount/project"], [])
+    assert blind_spots(watched) == []
+    save(covered, "{ }")
+    assert watched.hear_due() == ["root/mount/covered"]
+
+
+@needs_root
+def test_a_cookie_follows_the_loss_of_a_root_that_was_mounted_over(
+    root: Path, watched: Watched
+) -> None:
+    for _ in range(3):
+        with mounted(root, "-t", "tmpfs", "tmpfs"):
+            assert watched.hear_all()[1] == ["root"]
+            watched.walk_all()
+        assert watched.hear_all()[1] == ["root"]
+        watched.walk_all()
 
 
 @needs_root

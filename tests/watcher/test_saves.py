@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.watcher.hearing import make_project, save
+from meshd.watcher import inotify as kernel
+from tests.watcher.hearing import make_project, save, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,3 +176,75 @@ def test_a_burst_of_saves_of_one_manifest_is_one_hint(root: Path, watched: Watch
         save(project, f'{{"a": {number}}}')
     assert watched.hear() == ["root/project"]
     assert watched.coverage().overflows == 0
+
+
+def test_exchanged_dork_directories_stay_watched_when_each_event_is_read_late(
+    root: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make_project(root / "one"), make_project(root / "other")
+    watched.hear()
+    monkeypatch.setattr(kernel, "READ_BYTES", 32)  # one event
+    # All that an event says is done before the next one is read.
+    watched.watcher.observer.before_read = lambda: watched.watcher.mark().result(20)
+    exchange(one / ".dork", other / ".dork")
+    assert watched.hear() == ["root/one", "root/other"]
+    assert watched.coverage().is_full
+    for project in (one, other):
+        save(project, "{ }")
+    assert watched.hear_due() == ["root/one", "root/other"]
+
+
+def test_a_dork_symlink_that_is_removed_is_heard(base: Path, root: Path, watched: Watched) -> None:
+    project = make_project(root / "project")
+    watched.walk_all()
+    (project / ".dork").rename(base / "away")
+    (project / ".dork").symlink_to(base / "away")
+    assert watched.hear() == ["root/project"]
+    (project / ".dork").unlink()
+    assert watched.hear_due() == ["root/project"]
+    (project / ".dork").symlink_to(base / "away")
+    watched.hear()
+    (project / ".dork").unlink()
+    make_project(project)
+    assert watched.hear_due() == ["root/project"]
+    assert watched.coverage().is_full
+
+
+def test_a_dork_symlink_that_a_walk_found_is_heard_when_it_is_removed(
+    base: Path, root: Path
+) -> None:
+    (base / "away").mkdir()
+    (root / "project").mkdir()
+    (root / "project" / ".dork").symlink_to(base / "away")
+    with watching(base, root) as watched:
+        (root / "project" / ".dork").unlink()
+        assert watched.hear_due() == ["root/project"]
+
+
+def test_a_truncation_by_path_is_heard(root: Path, watched: Watched) -> None:
+    project = make_project(root / "project")
+    watched.hear()
+    os.truncate(project / ".dork" / "agent.json", 0)  # by path: nothing is closed
+    assert watched.hear_due() == []  # more may follow
+    assert watched.hear() == ["root/project"]
+
+
+def test_what_is_written_to_a_file_that_stays_open_is_heard(root: Path, watched: Watched) -> None:
+    project = make_project(root / "project")
+    watched.hear()
+    with (project / ".dork" / "agent.json").open("r+") as file:
+        file.write("{ }")
+        file.flush()
+        assert watched.hear_due() == []
+        assert watched.hear() == ["root/project"]
+
+
+def test_what_is_written_to_other_files_of_a_project_is_no_hint(
+    root: Path, watched: Watched
+) -> None:
+    project = make_project(root / "project")
+    watched.hear()
+    with (project / ".dork" / "log").open("w") as file:
+        for line in range(100):
+            print(line, file=file, flush=True)
+        assert watched.hear() == []

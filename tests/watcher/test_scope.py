@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.watcher.hearing import blind_spots, make_project, save, watching
+from tests.watcher.hearing import (
+    blind_spots,
+    kernel_watches,
+    make_project,
+    save,
+    wait_until_idle,
+    watching,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +97,55 @@ def test_a_walk_that_restarted_the_watcher_needs_no_listing(base: Path, root: Pa
         watched.walk_all()
         assert looker.walk_stats.listings == 0
         assert watched.coverage().watched == 3
+
+
+def test_what_was_made_at_a_denied_path_is_hinted_at_when_it_is_allowed(
+    root: Path, watched: Watched
+) -> None:
+    """When it was denied, nothing was there yet."""
+    place = root / "a" / "b"
+    watched.shared.roots.deny([str(place)])
+    watched.watcher.configure()
+    project = make_project(place / "project")
+    assert watched.hear() == []
+    watched.shared.roots.deny([])
+    watched.watcher.configure()
+    assert watched.hear_due() == ["root/a/b/project"]
+    assert blind_spots(watched) == []
+    save(project, "{ }")
+    assert watched.hear_due() == ["root/a/b/project"]
+
+
+def test_a_denied_path_that_was_never_made_is_allowed_without_a_trace(
+    root: Path, watched: Watched
+) -> None:
+    for denied in ([str(root / "a" / "b")], [str(root / "c")], []):
+        watched.shared.roots.deny(denied)
+        watched.watcher.configure()
+    wait_until_idle(watched)
+    assert watched.hear_all() == ([], [])
+    assert [watched.coverage().wanted, watched.coverage().is_full] == [1, True]
+
+
+def test_a_denied_root_wants_no_watch_until_it_is_allowed(root: Path, watched: Watched) -> None:
+    make_project(root / "project")
+    watched.hear()
+    for denied, wanted in (([str(root)], 0), ([], 3)):
+        watched.shared.roots.deny(denied)
+        watched.watcher.configure()
+        watched.hear_all()
+        watched.walk_all()
+        coverage = watched.coverage()
+        assert (coverage.watched, coverage.wanted, coverage.is_full) == (wanted, wanted, True)
+
+
+def test_a_root_that_is_taken_out_takes_what_just_left_it_along(base: Path, root: Path) -> None:
+    (base / "other").mkdir()
+    with watching(base, root, base / "other") as watched:
+        make_project(root / "tree" / "project")
+        watched.hear()
+        (root / "tree").rename(base / "out")
+        watched.sync()
+        watched.configure(roots=[str(base / "other")])
+        wait_until_idle(watched)
+        assert kernel_watches(watched) == len(watched.watcher._watches._nodes) == 1
