@@ -140,9 +140,7 @@ class Sweeper:
         jitter = self._jitter()
         try:
             while not self._stopping.is_set():
-                due = self._cadence_now().next_due(
-                    self._last_end, jitter=jitter, failures=self._failures
-                )
+                due = self.next_due(jitter)
                 requests = self._wait_for_requests(min(due, self._tick_due))
                 if self._stopping.is_set():
                     self._refuse(requests)
@@ -152,6 +150,10 @@ class Sweeper:
                 self.tick()
         finally:
             self._refuse_the_rest()
+
+    def next_due(self, jitter: float) -> float:
+        """Return the monotonic second of the next sweep, if nobody asks for one before."""
+        return self._cadence_now().next_due(self._last_end, jitter=jitter, failures=self._failures)
 
     def tick(self) -> None:
         """Let it be told what time has turned, once every `TICK` seconds.

@@ -8,6 +8,7 @@ says so, and only questions are answered that way.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,8 +107,11 @@ class Session:
 
         return load(self.config, environ=self.environ).relay.system
 
-    def client(self) -> Client:
+    def client(self, until: float = math.inf) -> Client:
         """Return a client that is connected.
+
+        Args:
+            until: monotonic second at which its waits end, whatever is asked.
 
         Raises:
             NoDaemonError: no daemon answers anywhere.
@@ -117,6 +121,7 @@ class Session:
         sockets = self.sockets()
         for path in sockets:
             client = Client(path)
+            client.give_up_at(until)
             try:
                 client.connect()
             except NoDaemonError:

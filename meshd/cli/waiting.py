@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 STATES = ("registered", "active", "unreachable", "gone")
 POLL_SECONDS = 30.0
 """How long one question may wait; the next follows at once."""
+ANSWER_SECONDS = 1.0
+"""How much longer than the timeout an answer may take; then the daemon hangs."""
 PAUSE_SECONDS = 0.2
 """Between two tries to reach a daemon that went away."""
 
@@ -125,7 +127,7 @@ def wait(reference: str, state: str, timeout: float) -> None:
     named = is_id(reference)
     wanted = Wanted(reference if named else None, None if named else resolved(reference), state)
     until = time.monotonic() + timeout
-    with session.client() as client:
+    with session.client(until + ANSWER_SECONDS) as client:
         agent = _await(client, wanted, until)
     if session.as_json:
         print_json(agent)

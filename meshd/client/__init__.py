@@ -87,6 +87,10 @@ class Client(Questions, Acts):
         """
         self._conversation.connect()
 
+    def give_up_at(self, moment: float) -> None:
+        """Let no question last beyond a monotonic second, not even for a daemon that hangs."""
+        self._conversation.until = moment
+
     def close(self) -> None:
         """End the conversation; a later question begins another."""
         self._conversation.close()

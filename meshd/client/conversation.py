@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
@@ -34,16 +35,20 @@ class Conversation:
 
     Args:
         address: where the daemon listens.
+
+    Attributes:
+        until: monotonic second at which every wait ends, whatever it was given; inf for none.
     """
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.until = math.inf
         self._connection = Connection(address)
 
     def connect(self) -> None:
         """Connect now instead of at the first question; see `Address.connect`."""
         if self._connection.sock is None:
-            self._connection.deadline = time.monotonic() + READ_DEADLINE_SECONDS
+            self._limit(READ_DEADLINE_SECONDS)
             self._connection.connect()
 
     def close(self) -> None:
@@ -95,7 +100,7 @@ class Conversation:
 
         Repeating is safe: what is asked so can be done twice to the same end.
         """
-        self._connection.deadline = time.monotonic() + deadline
+        self._limit(deadline)
         reused = self._connection.sock is not None
         try:
             return self._ask(method, target, body, headers or {})
@@ -106,6 +111,9 @@ class Conversation:
             return self._ask(method, target, body, headers or {})
         except (http.client.RemoteDisconnected, ConnectionError) as error:
             raise gone_away(self.address) from error
+
+    def _limit(self, seconds: float) -> None:
+        self._connection.deadline = min(time.monotonic() + seconds, self.until)
 
     def _ask(
         self, method: str, target: str, body: Document | None, headers: Mapping[str, str]

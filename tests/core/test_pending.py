@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshd.core.model import Observation, Outcome, Source
-from meshd.core.pending import PendingCosts
+from meshd.core.pending import LONGEST_SCAN, PendingCosts
 from tests.core.batches import present
 
 
@@ -40,6 +40,30 @@ def test_the_end_of_a_sweep_judges_its_own_costs_and_those_that_are_due() -> Non
     pending.add([absent("/r/due")], due=10.0)
     pending.add([absent("/r/later")], due=11.0)
     assert pending.ripe(now=10.0) == {"/r/sweep": Source.SWEEP, "/r/due": Source.WATCH}
+
+
+def test_a_cost_waits_for_the_scans_in_line_and_not_for_ever() -> None:
+    pending = PendingCosts()
+    pending.add([absent("/r/p")], due=10.0, mark=2)
+    pending.add([absent("/r/sweep", Source.SWEEP)], due=10.0, mark=2, of_sweep=True)
+    pending.passed = 1
+    assert pending.due(["/r/p"], now=11.0) == pending.ripe(now=11.0) == {}
+    assert pending.unripe(["/r/p", "/r/sweep", "/r/q"], now=11.0) == ("/r/p",)
+    assert pending.unripe_of_sweep(now=11.0)
+    pending.passed = 2
+    assert pending.due(["/r/p"], now=11.0) == {"/r/p": Source.WATCH}
+    assert pending.ripe(now=11.0).keys() == {"/r/p", "/r/sweep"}
+    assert not pending.unripe_of_sweep(now=11.0)
+    pending.passed = 0
+    assert pending.ripe_by_itself(now=10.0 + LONGEST_SCAN) == {"/r/p"}
+
+
+def test_a_cost_that_is_seen_again_waits_for_the_newer_scans_but_no_longer_in_all() -> None:
+    pending = PendingCosts(passed=1)
+    pending.add([absent("/r/p")], due=10.0, mark=1)
+    pending.add([absent("/r/p")], due=12.0, mark=2)
+    assert pending.due(["/r/p"], now=12.0) == {}
+    assert pending.due(["/r/p"], now=10.0 + LONGEST_SCAN) == {"/r/p": Source.WATCH}
 
 
 def test_a_claim_is_found_by_its_id_until_it_is_settled_or_claims_another() -> None:

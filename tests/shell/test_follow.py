@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -288,6 +289,18 @@ def test_what_does_not_come_in_time_exits_8(daemon: Daemon, meshd: CommandLine) 
     )  # fmt: skip
     assert ran.code == 8
     assert list(ran.document) == ["error"]
+
+
+def test_a_wait_for_a_daemon_that_hangs_exits_8_in_time(tmp_path: Path, meshd: CommandLine) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        began = time.monotonic()
+        ran = meshd(
+            "wait", "a", "--for", "active", "--timeout", "100ms", "--socket", str(tmp_path / "s")
+        )
+    assert ran.code == 8
+    assert time.monotonic() - began < 10
 
 
 def test_a_wait_without_daemon_exits_4_and_a_wrong_one_2(meshd: CommandLine) -> None:

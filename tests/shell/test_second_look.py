@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import pytest
 
+from meshd.core.model import Hint, Source
+from meshd.core.pending import LONGEST_SCAN
 from tests.harness import World, delete_manifest, write_manifest
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def world(tmp_path: Path, root: Path) -> Iterator[World]:
 
 
 def told(world: World, since: int) -> list[tuple[str, str | None]]:
-    """Return (kind, id) of every change to an agent after `since`; endpoints follow of themselves."""
+    """Return (kind, id) of every change after `since`, but for the endpoints that follow."""
     return [one for one in world.kinds(since) if one[0] != "endpoint"]
 
 
@@ -67,6 +70,61 @@ def test_a_move_seen_from_its_old_path_first_is_one_relocation(world: World, roo
     world.settle()
     # Its namespace is its place, so its endpoint moves along.
     assert world.kinds(before) == [("relocated", "a"), ("endpoint", "a")]
+
+
+def scanning(world: World) -> list[Future[None]]:
+    """Have scans in line that take their time; return the marks behind them."""
+    marks: list[Future[None]] = []
+
+    def put() -> Future[None]:
+        marks.append(Future())
+        return marks[-1]
+
+    world.courses.marks.put = put
+    return marks
+
+
+def test_a_move_whose_other_half_is_still_in_the_line_of_scans_is_one_relocation(
+    world: World, root: Path
+) -> None:
+    write_manifest(root / "p", "a")
+    world.sweep()
+    before = world.seq()
+    marks = scanning(world)
+    (root / "p").rename(root / "q")
+    world.hint(root / "p")
+    world.drain()
+    for _ in range(50):  # ten seconds, in which something else is scanned
+        world.settle()
+    # What a scan has found settles before it is looked at.
+    world.inbox.put(
+        [Hint(str(root / "q"), Source.WATCH)], root_of=lambda _: str(root), settled=False
+    )
+    world.courses.marks.put = None  # nothing is in line any more
+    for mark in marks:
+        mark.set_result(None)
+    for _ in range(20):
+        world.clock.step(0.05)
+        world.drain()
+    assert told(world, before) == [("relocated", "a")]
+
+
+@pytest.mark.parametrize("sweeping", [False, True])
+def test_scans_without_end_do_not_put_a_second_look_off_for_ever(
+    world: World, root: Path, *, sweeping: bool
+) -> None:
+    write_manifest(root / "p", "a")
+    world.sweep()
+    scanning(world)
+    delete_manifest(root / "p")
+    if sweeping:
+        world.sweep()
+    else:
+        world.hint(root / "p")
+        world.drain()
+        world.clock.step(LONGEST_SCAN)
+        world.settle()
+    assert world.live() == {}
 
 
 def test_a_swap_seen_in_two_pieces_never_passes_through_unreachable(
