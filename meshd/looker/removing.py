@@ -14,18 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from meshd.looker.files import DORK, GONE, MANIFEST, holds, open_dork, open_project, sync_project
 from meshd.looker.renaming import is_there, set_aside, take_name
-from meshd.looker.writing import (
-    DORK,
-    MANIFEST,
-    Obstacle,
-    Trouble,
-    has_content,
-    open_dork,
-    open_project,
-    sync_project,
-    trouble_of,
-)
+from meshd.looker.writing import Obstacle, Trouble, trouble_of
 
 if TYPE_CHECKING:
     from meshd.looker.look import OpenRoot
@@ -62,7 +53,7 @@ class TakeData:
             with open_project(root, aside.path) as project:
                 set_aside(project, DORK, aside.name)
                 with open_dork(project, aside.name) as dork:
-                    is_ours = has_content(dork, MANIFEST, aside.previous)
+                    is_ours = holds(dork, MANIFEST, aside.previous)
                 sync_project(project)
         except FileNotFoundError:
             return Trouble(Obstacle.CHANGED)
@@ -90,7 +81,7 @@ class UndoData:
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                 return Trouble(Obstacle.CHANGED)
-            gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+            gone = error.errno in GONE
             return None if gone else trouble_of(error)
         return None
 
@@ -112,7 +103,7 @@ class RemoveData:
                     os.rmdir(self.aside.name, dir_fd=project)
                     sync_project(project)
         except OSError as error:
-            gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+            gone = error.errno in GONE
             return True if gone else trouble_of(error)
         return is_empty
 

@@ -11,7 +11,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from meshd.looker import removing, renaming, writing
+from meshd.looker import files, removing, renaming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class Faults:
         self._failing = range(0)
         self._death = False
         self._meanwhile: Callable[[], None] | None = None
-        for module in (writing, renaming, removing):
+        for module in (files, renaming, removing):
             monkeypatch.setattr(module, "os", self)
         real = renaming._renamed
 
