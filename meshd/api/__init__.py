@@ -1,4 +1,4 @@
-"""HTTP+JSON on a Unix socket: what programs ask of the daemon.
+"""HTTP+JSON on a Unix socket, and on loopback when asked for: what programs ask of the daemon.
 
 Owns the routes, their status codes and the shapes of requests. Answers come from
 `meshd.answers`; acts go through `Services`, and so through the inbox (R3). asyncio lives in

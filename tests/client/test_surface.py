@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pkgutil
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from meshd.client import Client
 from meshd.core.model import Kind
 from meshd.errors import BadRequestError, ConflictError, MeshdError, NotFoundError, OutOfScopeError
 from tests.api.running import Daemon
-from tests.harness import delete_manifest
+from tests.harness import delete_manifest, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,6 +170,15 @@ def test_rows_paths_subjects_and_rules(daemon: Daemon, client: Client) -> None:
     assert [one["action"] for one in explicit] in (["deny"], [])
 
 
+def test_an_agent_is_named_by_a_path_that_is_not_utf_8(daemon: Daemon, client: Client) -> None:
+    project = daemon.root / os.fsdecode(b"caf\xe9 &")
+    write_manifest(project, "a", namespace="one")
+    client.sweep()
+
+    assert client.row(str(project))["id"] == "a"
+    assert client.subject(str(project)) == "relay.agent.one.a"
+
+
 def test_an_agent_that_is_unreachable_has_no_subject(daemon: Daemon, client: Client) -> None:
     project = daemon.agent("a")
     delete_manifest(project)
@@ -195,5 +205,6 @@ def test_heartbeats_are_told_and_subscribers_hear_of_their_kinds_alone(
     lively.close()
     gone = client.subscribe({"unregistered"}, place)
     client.unregister("a")
-    assert next(gone)["agentId"] == "a"
+    entry = next(gone)
+    assert (entry["kind"], entry["agentId"]) == ("unregistered", "a")
     gone.close()

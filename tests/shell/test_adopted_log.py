@@ -18,8 +18,9 @@ def test_what_a_library_logs_is_an_event_until_the_log_is_closed() -> None:
 
     library.warning("left out")
     library.error("gone wrong at %s\n", "noon")
+    nothing: dict[str, str] = {}
     try:
-        {}["why"]
+        nothing["why"]
     except KeyError:
         library.exception("with a traceback")
     log.close()

@@ -48,14 +48,14 @@ def test_the_port_opens_to_the_token_of_the_file_and_a_reload_takes_a_new_one(
 
         token.write_text("token-two\n")
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_until(lambda: logged(daemon, "reloaded"), "the reload")
+        daemon.wait_until(lambda: bool(logged(daemon, "reloaded")), "the reload")
         assert [one["id"] for one in asked(port, "token-two")] == ["a"]
         with pytest.raises(UnauthorizedError):
             asked(port, "token-one")
 
         token.chmod(0o644)
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_until(lambda: logged(daemon, "reload_refused"), "the refusal")
+        daemon.wait_until(lambda: bool(logged(daemon, "reload_refused")), "the refusal")
         assert [one["id"] for one in asked(port, "token-two")] == ["a"]
         assert "token-two" not in daemon.log
 
