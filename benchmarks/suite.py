@@ -1,0 +1,125 @@
+"""All measures, in order, and the document they make.
+
+Owns which measures there are, and which of them are repeated over trees of different sizes.
+Promises: a directory of its own below the one for temporary files, removed whatever happens.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks import answering, events, sweeping
+from benchmarks.figures import document
+from benchmarks.machine import describe
+from benchmarks.rendering import GROWTH_BAR
+from benchmarks.site import Site, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from benchmarks.figures import Row
+    from benchmarks.site import Scale
+
+MEASURES: Final[dict[str, Callable[[Site], list[Row]]]] = {
+    "floors": sweeping.floors_alone,
+    "import": sweeping.cold_import,
+    "sweep": sweeping.warm_sweep,
+    "memory": sweeping.memory,
+    "idle": sweeping.idle,
+    "restart": sweeping.restart,
+    "list": answering.lists,
+    "get": answering.get,
+    "feed": answering.feed,
+    "latency": events.latency_idle,
+    "load": events.latency_loaded,
+    "burst": events.burst,
+    "overflow": events.overflow,
+    "edited": sweeping.edited_sweep,
+    "checkout": events.checkout,
+    "cli": answering.command_line,
+}
+"""By name, in the order in which they run; memory before anything has made it larger."""
+
+GROWING: Final = ("import", "sweep", "idle", "restart", "burst")
+"""What is measured when the size of the tree is the question."""
+
+_SLOPED: Final = ("cold-import", "sweep-warm", "restart", "memory")
+
+
+def measure(
+    sizes: Sequence[int], names: Collection[str], seed: int, scale: Scale
+) -> dict[str, Any]:
+    """Run measures over a tree of each size, and return the results."""
+    directory = Path(tempfile.mkdtemp(prefix="meshd-benchmarks-")).resolve()
+    try:
+        machine = describe(directory)
+        runs = [_run(directory / str(size), size, names, seed, scale) for size in sizes]
+    finally:
+        tell("removing the trees")
+        _remove(directory)
+    return {"machine": machine, "seed": seed, "runs": runs, "growth": _growth(runs)}
+
+
+def _run(
+    directory: Path, size: int, names: Collection[str], seed: int, scale: Scale
+) -> dict[str, Any]:
+    directory.mkdir()
+    site = Site(directory, size, seed, scale)
+    rows: list[Row] = []
+    try:
+        for name, measures in MEASURES.items():
+            if name in names:
+                tell(f"{size:,} projects: {name}")
+                rows += measures(site)
+    finally:
+        site.rest()
+        _remove(directory)
+    return {
+        "projects": size,
+        "shape": str(site.shape),
+        "rows": [document(row, size) for row in rows],
+    }
+
+
+def _remove(directory: Path) -> None:
+    """Remove a tree by a program: Python's own way takes minutes for millions of files."""
+    subprocess.run(["rm", "-rf", directory], check=False)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _growth(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, for what should grow no faster than the tree, the figures and their slope."""
+    if len(runs) < 2:
+        return []
+    lines = []
+    for name in _SLOPED:
+        rows = [row for run in runs for row in run["rows"] if row["name"] == name]
+        if len(rows) != len(runs):
+            continue
+        values = [row["figure"]["median"] for row in rows]
+        slope = _slope([run["projects"] for run in runs], values)
+        lines.append(
+            {
+                "name": name,
+                "what": rows[0]["what"],
+                "unit": rows[0]["unit"],
+                "values": values,
+                "slope": slope,
+                "met": slope <= GROWTH_BAR,
+            }
+        )
+    return lines
+
+
+def _slope(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Return the slope of the line that fits the logarithms best: 1 is linear."""
+    points = [(math.log(size), math.log(value)) for size, value in zip(sizes, values, strict=True)]
+    x_mean = sum(x for x, _ in points) / len(points)
+    y_mean = sum(y for _, y in points) / len(points)
+    above = sum((x - x_mean) * (y - y_mean) for x, y in points)
+    return above / sum((x - x_mean) ** 2 for x, _ in points)
