@@ -300,11 +300,12 @@ class Daemon:
         self._notifier.stopping()
         late = self._supervisor.stop(STOP_ORDER, deadline=STOP_DEADLINE)
         self._reloader.cancel()
-        self._store.close_readers()
-        self._parts.shared.roots.close()
         if late:
-            # A thread stuck in the kernel cannot be joined; what is committed is on disk.
+            # A thread stuck in the kernel cannot be joined, and keeps the lock of its looker;
+            # what is committed is on disk, and workers end with their daemon.
             self._log.error("stopped_late", actors=late)
             self._log_outlet.close()
             os._exit(1)
+        self._store.close_readers()
+        self._parts.shared.roots.close()
         self._log.info("stopped")

@@ -115,7 +115,8 @@ class Supervisor:
     def stop(self, order: Iterable[str] | None = None, *, deadline: float = 5.0) -> list[str]:
         """Stop every actor, one after the other, each before the next is asked.
 
-        SIGINT or SIGTERM meanwhile hurries: each of the rest has a moment, and no more.
+        SIGINT or SIGTERM meanwhile hurries, and so does the first that is late: each of the
+        rest has a moment, and no more.
 
         Args:
             order: names in the order of stopping; unknown ones are skipped, missing ones
@@ -136,6 +137,8 @@ class Supervisor:
                 if not self._ended(name, deadline):
                     self._logger.error("actor_overran", actor=name, deadline=deadline)
                     late.append(name)
+                    # The others may wait for it: a hung disk must not cost its time six times.
+                    self.hurry()
         return [name for name in late if name in self._running]
 
     def hurry(self) -> None:
