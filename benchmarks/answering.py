@@ -100,9 +100,9 @@ def lists(site: Site) -> list[Row]:
 
 def get(site: Site) -> list[Row]:
     """Ask for one agent after the other: when nothing else happens, and during a burst."""
-    asker = _Asker(site.daemon.socket)
     idle, during = [], []
     for repetition in range(site.scale.repetitions):
+        asker = _Asker(site.daemon.socket)
         idle.append([_get(asker, site, number) for number in range(site.scale.probes)])
         saving = (site.root, site.projects, site.scale.saves, f"asked {repetition}")
         with Apart(save_and_sync, *saving, site.daemon.socket) as saver:
@@ -111,7 +111,7 @@ def get(site: Site) -> list[Row]:
             while saver.running:
                 taken.append(_get(asker, site, len(taken)))
             during.append(taken)
-    asker.close()
+        asker.close()
     return [
         _p99("get-idle", "get of one agent, p99, idle", idle, 3.0),
         _p99("get-burst", "get of one agent, p99, during a burst", during, 25.0),

@@ -39,16 +39,12 @@ class Daemon:
         home: of its state; that of an earlier daemon continues its registry.
         root: what it scans.
         backend: how it watches.
-        ready: return only after the first sweep.
 
     Attributes:
-        seconds: from the launch of the process until its socket answered and, with `ready`,
-            the first sweep was committed.
+        seconds: from the launch of the process until the first sweep was committed.
     """
 
-    def __init__(
-        self, home: Path, root: Path, *, backend: str = "auto", ready: bool = True
-    ) -> None:
+    def __init__(self, home: Path, root: Path, *, backend: str = "auto") -> None:
         self.database = home / "meshd" / "meshd.db"
         self.environ = environment(home)
         self.socket = home / "meshd.sock"
@@ -62,6 +58,7 @@ class Daemon:
             "utf-8",
         )
         self._log = home / "log"
+        self._log_read = self._log.stat().st_size if self._log.exists() else 0
         self.client = Client(self.socket)
         began = time.perf_counter()
         with self._log.open("ab") as log:
@@ -74,7 +71,9 @@ class Daemon:
                 stderr=log,
             )
         try:
-            self.wait_until(self._is_ready if ready else self._answers, START_DEADLINE)
+            # Asking it all the time would slow down what is measured; its log costs nothing.
+            self._wait_until(self._has_swept, START_DEADLINE)
+            self._wait_until(self._is_ready, START_DEADLINE)
         except BaseException:
             self._process.kill()
             self._process.wait()
@@ -115,7 +114,7 @@ class Daemon:
         """Return the description of every agent."""
         return [agent["description"] for agent in self.client.registry()["agents"]]
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
+    def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait for a condition, for as long as the daemon lives.
 
         Raises:
@@ -127,11 +126,16 @@ class Daemon:
                 raise RuntimeError(f"the daemon is not what it should be:\n{self._last_words()}")
             time.sleep(_POLL)
 
-    def _answers(self) -> bool:
-        try:
-            return self.client.healthz()
-        except MeshdError:
-            return False
+    def _has_swept(self) -> bool:
+        """Whether it has logged the end of a sweep since this was asked last."""
+        with self._log.open("rb") as log:
+            log.seek(self._log_read)
+            lines = log.read()
+        if b'"event": "swept"' in lines:
+            return True
+        # A line that is being written is read again, whole.
+        self._log_read += lines.rfind(b"\n") + 1
+        return False
 
     def _is_ready(self) -> bool:
         try:
