@@ -27,12 +27,17 @@ class Settling:
     quiet: float
     longest: float
     _since: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # What counts already: what is torn further, or looked at again, need not settle anew.
+    _counting: set[str] = field(default_factory=set)
 
     def waits(self, path: str, now: float) -> bool:
         """Whether a file that did not parse is to be looked at once more before it counts."""
+        if path in self._counting:
+            return False
         first, last = self._since.get(path, (now, now))
         if path in self._since and (now - last >= self.quiet or now - first >= self.longest):
             del self._since[path]
+            self._counting.add(path)
             return False
         self._since[path] = (first, now)
         return True
@@ -51,3 +56,4 @@ class Settling:
     def forget(self, path: str) -> None:
         """The file parses, or is gone."""
         self._since.pop(path, None)
+        self._counting.discard(path)

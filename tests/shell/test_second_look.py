@@ -9,7 +9,7 @@ import pytest
 
 from meshd.core.model import Hint, Source
 from meshd.core.pending import LONGEST_SCAN
-from tests.harness import World, delete_manifest, write_manifest
+from tests.harness import World, delete_manifest, write_bytes, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,6 +171,20 @@ def test_a_claim_that_comes_late_relocates_the_unreachable_row(world: World, roo
     world.hint(root / "q")
     world.settle()
     assert world.live() == {"a": str(root / "q")}
+
+
+def test_a_torn_manifest_in_the_place_of_a_lost_one_is_recorded(world: World, root: Path) -> None:
+    """Its second look must not let it settle anew, or it would never end."""
+    write_manifest(root / "p", "a")
+    world.sweep()
+    delete_manifest(root / "p")
+    world.sweep()
+    write_bytes(root / "p", b"{")
+    world.hint(root / "p")
+    for _ in range(5):
+        world.settle()
+    assert world.claims()[str(root / "p")][0] == "invalid"
+    assert not world.parts.shared.looking.pending
 
 
 def test_a_second_look_left_at_the_stop_takes_nothing(tmp_path: Path, root: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.stateful.oracle import Look
+from tests.system.trees import git
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,7 @@ class Estate:
             (self.swap_manifests, 1),
             (self.swap_projects, 1),
             (self.check_out, 1),
+            (self.switch_branches, 1),
             (self.move_group, 1),
         ]
         (act,) = self.chance.choices([one for one, _ in acts], [weight for _, weight in acts])
@@ -110,6 +112,17 @@ class Estate:
             shutil.rmtree(manifest.parent)
             manifest.parent.mkdir()
             manifest.write_text(text)
+
+    def switch_branches(self, place: str, _other: str) -> None:
+        """Have git switch to a branch without the manifest, and back."""
+        project = self.base / place
+        if self._manifest(place).exists() and not (project / ".git").is_file():
+            git(project, "init")
+            git(project, "add", "--force", ".dork")
+            git(project, "commit", "--allow-empty", "--message", "as it is")
+            git(project, "checkout", "--orphan", "empty")
+            git(project, "rm", "-rf", ".")
+            git(project, "checkout", "main")
 
     # losing, moving, copying
 
