@@ -58,8 +58,10 @@ Heartbeats are many: theirs takes a run of them and returns, for each, its error
 """
 
 
-# How often it is asked whether everything older than a sync is decided, in seconds.
+# How often it is asked what was dropped of what syncs wait for, in seconds; and for how many paths
+# that takes twice as long, because every one of them is asked for.
 SYNC_POLL = 0.02
+PATHS_PER_POLL = 500
 
 
 # What the scans in line take when there are hardly any, in seconds: second looks wait for them.
@@ -116,6 +118,8 @@ class Reconciler:
                 continue
             for control in run:
                 self._handle(control, draining=batch.draining)
+        if self._syncs:
+            self._syncs.resolve()
 
     # hints
 
@@ -300,9 +304,9 @@ class Reconciler:
         if draining:
             self._syncs.refuse(StoppingError("the sync was abandoned"))
         elif not self._is_checking:
-            due = self._shared.clock.monotonic() + SYNC_POLL
+            wait = SYNC_POLL * (1 + len(self._syncs.owed) / PATHS_PER_POLL)
             try:
-                self._shared.inbox.post(CheckSyncs(), due)
+                self._shared.inbox.post(CheckSyncs(), self._shared.clock.monotonic() + wait)
                 self._is_checking = True
             except StoppingError as error:
                 self._syncs.refuse(error)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from meshd.core.model import RootIdentity
+    from meshd.looker.health import RootLook
+
 DAY = 86_400
 AGENTS = 8
 
@@ -79,10 +82,16 @@ def test_a_root_that_stays_sick_is_asked_ever_more_seldom_and_nothing_is_said_of
 ) -> None:
     root.rename(root.with_name("away"))
     world.sweep()
-    looker, asked = world.roots.view.lookers[str(root)], []
+    looker = world.roots.view.lookers[str(root)]
     check, seq, said = looker.check, world.seq(), len(world.log.calls)
+    asked = []
+
+    def checked(known: RootIdentity | None) -> RootLook:
+        asked.append(known)
+        return check(known)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(looker, "check", lambda known: asked.append(known) or check(known))
+        patch.setattr(looker, "check", checked)
         for _ in range(64):
             world.sweeper.tick()
             world.drain()

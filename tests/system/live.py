@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 NO_SWEEP: Final = '[sweep]\ninterval = "24h"\n'
 VISIBLE: Final = 5.0
 """Seconds until what was done is given up as unseen."""
-PROMPT: Final = 3.0
-"""Seconds from an act to its commit: one is promised, and other programs slow this machine."""
+PROMPT: Final = 1.0
+"""Seconds from an act to its commit that are promised."""
 
 Difference = dict[str, dict[str, Any] | None]
 
