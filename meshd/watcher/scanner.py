@@ -111,6 +111,7 @@ class Scanner:
                 starts.setdefault(why is not Why.CREATED, []).append(node)
         for is_settled, nodes in dorks.items():
             self._walk(looker, nodes, is_settled=is_settled, shallow=True)
+            self._hint_at(work.table, nodes, is_settled=is_settled)
         for is_settled, nodes in starts.items():
             self._walk(looker, nodes, is_settled=is_settled)
 
@@ -248,6 +249,19 @@ class Scanner:
                         if node.parent is not None:
                             self._scans.add(table, node.parent, node.name, Why.VANISHED)
                 self._handler.hint(table.root, gone, settled=True)
+                self._hint_at(table, vanished, is_settled=True)
+
+    def _hint_at(self, table: NodeTable, nodes: Iterable[Node], *, is_settled: bool) -> None:
+        """Hint at directories whether or not they hold a project now.
+
+        What came and went before it was scanned may have been seen by a look that was still owed
+        to an older event, and nothing else would tell that it is gone.
+        """
+        with table.lock:
+            places = [place for node in nodes if (place := place_of(node)) is not None]
+        prefix = table.root.rstrip("/")
+        paths = [f"{prefix}/{one.relative}" if one.relative else table.root for one in places]
+        self._handler.hint(table.root, paths, settled=is_settled)
 
     # the roots
 

@@ -178,8 +178,7 @@ class Translator:
         if mask & inotify.UNMOUNT:
             self._of(place.table).is_lost = True
         if node.dork_watch == watch:
-            node.settled = False
-            place.table.set_dork(node, Dork.NONE)
+            self._scans.add(place.table, node, ".dork", Why.CONFIRMED)
             self._hint(place, is_settled=True)
         elif node.parent is None:
             self._scans.put(RootCheck(place.table))

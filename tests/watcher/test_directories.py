@@ -312,7 +312,7 @@ def test_a_scan_that_came_too_late_is_made_again_where_the_directory_went(
         (root / "before").rename(root / "after")
         goes_on.set()
         assert ended.wait(20)
-    assert watched.hear() == ["root/after/project"]
+    assert watched.hear() == ["root/after/project", "root/before/project"]
     assert blind_spots(watched) == []
 
 
@@ -356,6 +356,21 @@ def test_a_directory_that_is_carried_on_while_the_disk_is_asked_for_it_is_not_lo
     assert watched.coverage().is_full
 
 
+@pytest.mark.parametrize("part", ["project", "project/.dork"])
+def test_a_project_that_came_and_went_unwatched_is_hinted_at_once_more(
+    root: Path, watched: Watched, part: str
+) -> None:
+    """A look that was still owed to an older event may have seen it."""
+    make_project(root / "project")
+    watched.hear()
+    shutil.rmtree(root / part)
+    assert watched.hear() == ["root/project"]
+    with stalled(watched):
+        make_project(root / "project")
+        shutil.rmtree(root / part)
+    assert watched.hear() == ["root/project"]
+
+
 def test_directories_that_were_made_and_removed_are_not_remembered(
     root: Path, watched: Watched
 ) -> None:
@@ -367,6 +382,7 @@ def test_directories_that_were_made_and_removed_are_not_remembered(
             watched.sync()  # watched before it goes, and told by the end of the watch
         (root / str(number)).rmdir()
     wait_until_idle(watched)
+    watched.hear()
     assert list(watched_directories(watched.looker())) == ["", "kept"]
     assert watched.coverage().wanted == kernel_watches(watched) == 3
     save(kept, "{ }")
