@@ -114,7 +114,7 @@ def discovery_document(  # noqa: PLR0913 - the last four are filters, each by it
     runtime: str | None = None,
     capability: str | None = None,
     caller_namespace: str | None = None,
-    system_ids: Collection[str] = (),
+    system_ids: Collection[str],
 ) -> Document:
     """Return the agents that may be discovered, as manifests with their health.
 

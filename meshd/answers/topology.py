@@ -161,8 +161,13 @@ def _party(registry: Registry, reference: str) -> Agent | str:
     return reasons[0]
 
 
-def rules_document(registry: Registry, system_ids: Collection[str] = ()) -> Document:
-    """Return every rule between namespaces: the default ones, and those the operator made."""
+def rules_document(registry: Registry, system_ids: Collection[str]) -> Document:
+    """Return every rule between namespaces: the default ones, and those the operator made.
+
+    Args:
+        registry: where to read.
+        system_ids: ids of `[relay] system`, whose namespaces all may reach.
+    """
     agents = _discoverable(registry)
     created = {(source, target): at for source, target, _, at in registry.rules()}
     listed = rules_between(

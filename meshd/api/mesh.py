@@ -78,4 +78,4 @@ def get_route(
 def list_rules(daemon: Daemon) -> Reply:
     """The rules between namespaces, default and explicit."""
     with daemon.store.reading() as registry:
-        return Reply(answers.rules_document(registry))
+        return Reply(answers.rules_document(registry, daemon.system_ids))

@@ -86,6 +86,7 @@ def list_agents(
                 runtime=runtime,
                 capability=capability,
                 caller_namespace=caller_namespace,
+                system_ids=daemon.system_ids,
             )
         )
 

@@ -113,6 +113,18 @@ def test_a_route_names_the_rule_that_decided(mesh: Daemon) -> None:
     assert error_of(mesh.http.get(f"{MESH}/route?from=a")) == (400, "bad-request")
 
 
+def test_everyone_sees_and_reaches_a_system_agent_whatever_is_asked(mesh: Daemon) -> None:
+    mesh.parts.shared.trust.system = frozenset({"c"})
+
+    assert ids(mesh.get("/agents", callerNamespace="one")) == ["a", "b", "c"]
+    assert ids(mesh.get("/agents/a/access")) == ["b", "c"]
+    assert mesh.get("/route", **{"from": "a", "to": "c"})["rule"] == "system"
+    topology = mesh.get("/topology", namespace="one")
+    assert [one["namespace"] for one in topology["namespaces"]] == ["one", "two"]
+    rules = [{**rule, "createdAt": None} for rule in mesh.get("/topology")["accessRules"]]
+    assert rules == mesh.get("/rules")["rules"]
+
+
 def test_rows_are_asked_for_by_agent_and_by_namespace(mesh: Daemon) -> None:
     assert ids(mesh.get("/registry", agent="b")) == ["b"]
     assert ids(mesh.get("/registry", agent=str(mesh.root / "c"))) == ["c"]
