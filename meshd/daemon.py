@@ -23,7 +23,7 @@ from meshd.config import socket_path, state_directory
 from meshd.errors import MeshdError, StoreError
 from meshd.log import Log
 from meshd.opening import Opened, locked, open_store
-from meshd.reloading import Reloader, Surroundings, check_places, keeping
+from meshd.reloading import Reloader, Surroundings, check_places, keeping, tell_confined
 from meshd.sdnotify import Notifier
 from meshd.services import DaemonState, ReloadOutcome, Services
 from meshd.store import changelog
@@ -128,6 +128,7 @@ class Daemon:
         self._announced = False
         # Commits the writer had made when the service manager was last shown figures.
         self._shown = -1
+        self._told_dropped = 0
 
     @property
     def settings(self) -> Settings:
@@ -147,6 +148,7 @@ class Daemon:
             last_reload_ok=self._reloader.refused is None,
             last_reload_error=self._reloader.refused,
             degraded=self._trouble,
+            log_dropped=self._log_outlet.dropped,
         )
 
     def reload(self) -> Future[ReloadOutcome]:
@@ -189,6 +191,7 @@ class Daemon:
                     socket=str(path),
                     epoch=self._store.epoch,
                 )
+                tell_confined(self.settings, self._log)
                 self._notifier.ready()
                 return self._watch_over(banner)
             finally:
@@ -243,6 +246,7 @@ class Daemon:
                 banner.swept(self._parts.courses.last)
                 self._announced = True
             self._prune()
+            self._tell_dropped()
             self._notify_status()
         except MeshdError as error:
             # An actor that has ended is the next thing the main thread hears of.
@@ -271,6 +275,13 @@ class Daemon:
         oldest = timestamp(max(self._clock.wall_ns() - keep_ns, 0))
         pruned = self._store.writer.submit(lambda one: changelog.prune(one, oldest))
         pruned.result(timeout=STOP_DEADLINE)
+
+    def _tell_dropped(self) -> None:
+        """Log that records are missing, again and again until it is taken."""
+        dropped = self._log_outlet.dropped
+        if dropped > self._told_dropped:
+            self._log.warning("log_dropped", count=dropped)
+            self._told_dropped = dropped
 
     def _note_trouble(self, trouble: str | None) -> None:
         if trouble != self._trouble:

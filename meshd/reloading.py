@@ -20,11 +20,14 @@ from meshd.core.model import Source
 from meshd.errors import ConfigError, MeshdError
 from meshd.looker.mounts import may_hang
 from meshd.roots import scope_of
+from meshd.sandbox import notices
 from meshd.services import ReloadOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
 
     from meshd.assembly import Parts
     from meshd.clock import Clock
@@ -93,6 +96,14 @@ def check_places(settings: Settings, state: Path) -> None:
             f"store.directory: {resolved} is on a network file system",
             hint="set store.directory to a directory on a local disk",
         )
+
+
+def tell_confined(settings: Settings, logger: FilteringBoundLogger) -> tuple[str, ...]:
+    """Log which roots the service keeps from the daemon, and return that for people."""
+    told = notices(settings.scan.roots)
+    for notice in told:
+        logger.warning("root_confined", why=notice)
+    return told
 
 
 class Reloader:
@@ -183,7 +194,9 @@ class Reloader:
             self._parts.sweeper.request(Source.SWEEP, full=True)
         # Against what the daemon runs with: such a key stays named until it is restarted.
         restart = tuple(key for key in differences(self._started_with, new) if key in RESTART_KEYS)
-        return ReloadOutcome(self.generation, changed, restart)
+        return ReloadOutcome(
+            self.generation, changed, restart, tell_confined(new, self._surroundings.log.logger)
+        )
 
     def _file_signatures(self) -> list[tuple[str, int, int]]:
         """Return how the configuration files look, to see an edit."""

@@ -51,11 +51,13 @@ class ReloadOutcome:
         generation: number of the configuration in force; 1 is the one the daemon started with.
         changed: dotted keys that differ from before.
         needs_restart: those of them that take effect at the next start only.
+        notices: what keeps the service from a root, and what to do about it.
     """
 
     generation: int
     changed: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class DaemonState:
         last_reload_ok: False while the newest configuration was refused.
         last_reload_error: why it was refused.
         degraded: what is wrong with the daemon itself, None when nothing is.
+        log_dropped: records that could not be written.
     """
 
     ready: bool
@@ -79,6 +82,7 @@ class DaemonState:
     last_reload_ok: bool
     last_reload_error: str | None
     degraded: str | None
+    log_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

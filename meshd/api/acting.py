@@ -56,6 +56,7 @@ async def reload(daemon: Daemon) -> Reply:
             "generation": outcome.generation,
             "changed": list(outcome.changed),
             "needsRestart": list(outcome.needs_restart),
+            "notices": list(outcome.notices),
         }
     )
 

@@ -70,6 +70,9 @@ def _of_state(state: DaemonState) -> Iterator[Metric]:
     yield _gauge("meshd_degraded", "1 while something is wrong with meshd.", bool(state.degraded))
     yield _gauge("meshd_config_generation", "The configuration in force.", state.generation)
     yield _gauge("meshd_config_last_reload_ok", "0 while one is refused.", state.last_reload_ok)
+    dropped = CounterMetricFamily("meshd_log_dropped", "Records that could not be written.")
+    dropped.add_metric([], state.log_dropped)
+    yield dropped
     if state.last_sweep is not None:
         yield from _of_sweep(state.last_sweep)
 

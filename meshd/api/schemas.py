@@ -356,6 +356,7 @@ class ReloadAnswer(Shape):
     generation: int
     changed: list[str]
     needs_restart: list[str]
+    notices: list[str]
 
 
 class ForgottenRow(Shape):

@@ -83,6 +83,8 @@ def reload() -> None:
     print_line(f"configuration {document['generation']} is in force; changed: {changed}")
     if document["needsRestart"]:
         print_note(f"takes effect at the next start: {', '.join(document['needsRestart'])}")
+    for notice in document.get("notices", ()):  # a daemon of an older version has none
+        print_note(notice)
 
 
 @click.command(cls=Command)

@@ -35,6 +35,8 @@ _SECTIONS: dict[str, tuple[_Entry, ...]] = {
         _Entry("doctor", "doctor:doctor", "Say what is wrong, and what to do about it."),
         _Entry("reload", "daemon:reload", "Read the configuration again."),
         _Entry("metrics", "daemon:metrics", "Print the metrics, in Prometheus' text format."),
+        _Entry("install", "service:install", "Make a service of meshd, and start it."),
+        _Entry("uninstall", "service:uninstall", "Stop the service and remove it."),
         _Entry("completion", "completing:completion", "Print a shell's completion script."),
         _Entry("version", "daemon:version", "Print the version."),
     ),

@@ -137,5 +137,6 @@ def test_a_reload_tells_what_changed_and_what_waits_for_a_restart(daemon: Daemon
         "generation": 2,
         "changed": ["scan.roots", "api.socket"],
         "needsRestart": ["api.socket"],
+        "notices": [],
     }
     assert expected == daemon.post("/reload")

@@ -96,7 +96,7 @@ def test_the_help_has_one_line_for_each_command(meshd: CommandLine) -> None:
     commands = [name for name, *_ in lines if name.islower() and not name.startswith("-")]
     assert ran.code == 0
     assert " ".join(commands) == (
-        "run status doctor reload metrics completion version"
+        "run status doctor reload metrics install uninstall completion version"
         " agents claims events sweep sync wait forget"
         " discover register update unregister topology rules route heartbeat"
         " roots deny allow denied check-config check-manifest db"
@@ -113,7 +113,7 @@ def test_the_help_has_one_line_for_each_command(meshd: CommandLine) -> None:
         "roots list", "roots accept", "deny", "allow", "denied", "check-config",
         "check-manifest", "db", "db check", "db backup", "db rebuild", "doctor", "completion",
         "discover", "register", "update", "unregister", "topology", "rules", "rules list",
-        "rules allow", "rules deny", "route", "heartbeat",
+        "rules allow", "rules deny", "route", "heartbeat", "install", "uninstall",
     ],
 )  # fmt: skip
 def test_every_command_has_help_and_the_shared_options(meshd: CommandLine, command: str) -> None:

@@ -49,6 +49,8 @@ mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+# A user's manager needs it for every confinement, and it is made for the first of the system's.
+mkdir -p "$root/run/systemd/unit-root"
 
 while [ $# -gt 0 ]; do
     mkdir -p "$root$2"
@@ -76,7 +78,7 @@ test -s "$root/etc/machine-id" || tr -d - </proc/sys/kernel/random/uuid >"$root/
 # Two users of the host: one who has agents, one who has not. `*`: none logs in by a password.
 echo 'ada:*:4711:4711::/home/ada:/bin/sh' >>"$root/etc/passwd"
 echo 'ada:x:4711:' >>"$root/etc/group"
-echo 'bob:*:4712:4712::/home/bob:/bin/sh' >>"$root/etc/passwd"
+echo 'bob:*:4712:4712::/var/bob:/bin/sh' >>"$root/etc/passwd"
 echo 'bob:x:4712:' >>"$root/etc/group"
 # Their managers without logind and PAM, which not every system has.
 cat >"$units/user-runtime-dir@.service" <<'UNIT'

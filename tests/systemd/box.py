@@ -33,10 +33,11 @@ DEADLINE: Final = 60.0
 POLL: Final = 0.01
 
 UIDS: Final = {"root": 0, "ada": 4711, "bob": 4712}
-HOMES: Final = {"root": "/root", "ada": "/home/ada", "bob": "/home/bob"}
+HOMES: Final = {"root": "/root", "ada": "/home/ada", "bob": "/var/bob"}
 PYTHON: Final = Path("/opt/python")
 PACKAGES: Final = Path("/opt/packages")
 SOURCES: Final = Path("/opt/meshd")
+PROGRAM: Final = Path("/usr/local/bin/meshd")
 
 Done = subprocess.CompletedProcess[str]
 
@@ -171,10 +172,12 @@ class Box:
             # Its library would else be sought where it was built, which ada may not enter.
             home = f"PYTHONHOME={PYTHON} LD_LIBRARY_PATH={PYTHON}/lib "
         variables = f"{home}PYTHONPATH={SOURCES}:{PACKAGES} PYTHONDONTWRITEBYTECODE=1"
-        for name, module in (("meshd-python", ""), ("meshd", "-m meshd ")):
+        started = "import sys; sys.argv[0] = {!r}; from meshd.cli import main; sys.exit(main())"
+        for name in ("meshd", "meshd-python"):
             program = self.path("/usr/local/bin") / name
             program.parent.mkdir(parents=True, exist_ok=True)
-            program.write_text(f'#!/bin/sh\n{variables} exec {python} {module}"$@"\n', "utf-8")
+            options = "" if name == "meshd-python" else f'-c "{started.format(str(PROGRAM))}" '
+            program.write_text(f'#!/bin/sh\n{variables} exec {python} {options}"$@"\n', "utf-8")
             program.chmod(0o755)
 
     # inside
@@ -195,6 +198,8 @@ class Box:
         """Run a command inside, as a user, and return what it said.
 
         Args:
+            *command: the program and its arguments.
+            user: who runs it.
             check: fail when its exit code is not 0.
             environ: further variables.
             text: its standard input.

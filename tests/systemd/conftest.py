@@ -42,7 +42,7 @@ def service(box: Box) -> Iterator[SystemService]:
 
 @pytest.fixture
 def user_service(box: Box) -> Iterator[UserService]:
-    """ada's own meshd, under her own manager."""
+    """Ada's own meshd, under her own manager."""
     prepared = UserService(box)
     prepared.prepare()
     yield prepared

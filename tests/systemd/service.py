@@ -10,6 +10,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from meshd.client import Client
+from meshd.errors import MeshdError
 from tests.system.trees import document
 from tests.systemd.box import HOMES, REPOSITORY, UIDS
 
@@ -30,6 +32,7 @@ class Service:
     unit: ClassVar[str]
     units: ClassVar[str]
     state: ClassVar[str]
+    socket: ClassVar[str]
     config: ClassVar[str] = "/home/ada/.config/meshd/config.toml"
     manager: ClassVar[tuple[str, ...]]
     user: ClassVar[str]
@@ -89,8 +92,26 @@ class Service:
         self.box.wait_until(self._is_ready, "ready")
 
     def _is_ready(self) -> bool:
-        asked = self.meshd("status", "--json", check=False)
-        return asked.returncode == 0 and bool(json.loads(asked.stdout)["ready"])
+        try:
+            with self.client() as client:
+                return client.readyz()
+        except MeshdError:
+            return False
+
+    def client(self) -> Client:
+        """Return a client that speaks to the service from outside the box, as root."""
+        return Client(self.box.path(self.socket))
+
+    def sync(self) -> None:
+        """Wait until what is on disk is in the registry."""
+        with self.client() as client:
+            client.sync()
+
+    def roots(self) -> list[str]:
+        """Return what is scanned; a root that was taken out is listed while its agents are."""
+        with self.client() as client:
+            listed = client.roots()["roots"]
+        return [root["path"] for root in listed if root["state"] != "unscanned"]
 
     def shown(self, name: str) -> str:
         """Return a property of the unit."""
@@ -102,7 +123,8 @@ class Service:
 
     def agents(self) -> dict[str, str]:
         """Return each agent's status."""
-        return {one["id"]: one["status"] for one in self.ask("agents", "list")["agents"]}
+        with self.client() as client:
+            return {one["id"]: one["status"] for one in client.registry()["agents"]}
 
     def events(self, *matches: str) -> list[str]:
         """Return the events that journald has of the service since `prepare`."""
@@ -119,7 +141,7 @@ class Service:
         Returns:
             For each name, whether its command succeeded.
         """
-        tries = [f"if {text}; then echo {name}=yes; else echo {name}=no; fi 2>/dev/null"
+        tries = [f"if {text}; then echo '{name}=yes'; else echo '{name}=no'; fi 2>/dev/null"
                  for name, text in attempts.items()]  # fmt: skip
         self.box.write(PROBE, "\n".join(tries) + "\n")
         self.drop_in(
@@ -138,6 +160,7 @@ class SystemService(Service):
     unit = "meshd@ada.service"
     units = "/etc/systemd/system"
     state = "/var/lib/meshd-ada"
+    socket = "/run/meshd-ada/meshd.sock"
     manager = ()
     user = "root"
 
@@ -154,7 +177,7 @@ class SystemService(Service):
         self.box.run(
             "sh", "-c",
             f"rm -rf {self.units}/meshd@* {self.units}/*.wants/meshd* {self.state}"
-            " /home/ada /home/bob /etc/meshd /srv/agents",
+            " /home/ada /var/bob /etc/meshd /srv/agents",
         )  # fmt: skip
         self.systemctl("daemon-reload")
 
@@ -165,6 +188,7 @@ class UserService(Service):
     unit = "meshd.service"
     units = "/home/ada/.config/systemd/user"
     state = "/home/ada/.local/state/meshd"
+    socket = "/run/user/4711/meshd/meshd.sock"
     manager = ("--user",)
     user = "ada"
 
@@ -181,7 +205,7 @@ class UserService(Service):
     def clear(self) -> None:
         """End ada's manager, and take everything away that a test may have made."""
         self.box.run("systemctl", "stop", "user@4711.service", check=False)
-        self.box.run("sh", "-c", "rm -rf /home/ada /home/bob /etc/meshd")
+        self.box.run("sh", "-c", "rm -rf /home/ada /var/bob /etc/meshd")
 
 
 def copy(box: Box, source: Path, inside: str) -> None:

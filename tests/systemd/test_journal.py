@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
 from tests.systemd.service import PROJECTS
 
 if TYPE_CHECKING:
@@ -19,9 +17,9 @@ def test_one_agents_life_is_one_match(service: SystemService) -> None:
     service.save("two")
     service.start()
     service.save("one", description="changed")
-    service.meshd("sync")
+    service.sync()
     service.box.run("rm", "-r", project)
-    service.meshd("sync")
+    service.sync()
     records = service.journal("AGENT_ID=one")
     assert [one["MESHD_EVENT"] for one in records] == ["registered", "updated", "unreachable"]
     assert {one["AGENT_PATH"] for one in records} == {project}
@@ -66,7 +64,7 @@ def test_a_journald_that_stands_still_does_not_hold_the_daemon_up(service: Syste
                 " echo broken > $1/p$2-$n/.dork/agent.json; done",
                 "sh", PROJECTS, str(number), user="ada",
             )  # fmt: skip
-        service.meshd("sync")
+        service.sync()
         assert service.ask("status")["claims"]["invalid"] == 1200
     finally:
         box.run("systemctl", "kill", "--signal=CONT", "systemd-journald.service")

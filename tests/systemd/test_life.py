@@ -23,12 +23,6 @@ sys.stdin.read()
 """
 
 
-def roots_of(service: SystemService) -> list[str]:
-    """Return what is scanned; a root that was taken out is listed while its agents are."""
-    listed = service.ask("roots", "list")["roots"]
-    return [root["path"] for root in listed if root["state"] != "unscanned"]
-
-
 # start
 
 
@@ -74,8 +68,8 @@ def test_when_a_reload_returns_the_new_configuration_is_in_force(service: System
     for roots in ([PROJECTS, OTHER_ROOT], [PROJECTS], [PROJECTS, OTHER_ROOT]):
         service.configure(roots)
         service.systemctl("reload", service.unit)
-        assert roots_of(service) == sorted(roots)
-    service.meshd("sync")
+        assert service.roots() == sorted(roots)
+    service.sync()
     assert service.agents() == {"two": "active"}
     assert service.shown("ActiveState") == "active"
 
@@ -87,11 +81,11 @@ def test_a_broken_configuration_fails_the_reload_and_changes_nothing(
     daemon = service.pid()
     service.configure([PROJECTS, OTHER_ROOT], "[sweep]\nintervall = 3\n")
     assert service.systemctl("reload", service.unit, check=False).returncode != 0
-    assert roots_of(service) == [PROJECTS]
+    assert service.roots() == [PROJECTS]
     assert (service.pid(), service.shown("ActiveState")) == (daemon, "active")
     service.configure([PROJECTS, OTHER_ROOT])
     service.systemctl("reload", service.unit)
-    assert roots_of(service) == sorted([PROJECTS, OTHER_ROOT])
+    assert service.roots() == sorted([PROJECTS, OTHER_ROOT])
 
 
 @pytest.mark.parametrize("signalled", [True, False], ids=["SIGHUP", "edit"])
@@ -100,7 +94,7 @@ def test_a_signal_and_an_edit_reload_as_well(service: SystemService, signalled: 
     service.configure([PROJECTS, OTHER_ROOT])
     if signalled:
         service.systemctl("kill", "--signal=HUP", "--kill-whom=main", service.unit)
-    service.box.wait_until(lambda: OTHER_ROOT in roots_of(service), "the other root")
+    service.box.wait_until(lambda: OTHER_ROOT in service.roots(), "the other root")
     assert service.shown("ActiveState") == "active"
     assert "reloaded" in service.events()
 

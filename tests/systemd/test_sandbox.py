@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
 from tests.systemd.service import PROJECTS, SHIPPED
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ FORBIDDEN: Final = {
     "write to the system": "touch /usr/local/file || touch /etc/file || touch /var/lib/file",
     "read ssh keys": "cat /home/ada/.ssh/id || ls /home/ada/.ssh/id",
     "read gnupg keys": "cat /home/ada/.gnupg/key",
-    "see the host's tmp": "test -e /tmp/of-the-host",
+    "see the shared tmp": "test -e /tmp/of-the-host",
     "see other processes": "test -d /proc/1",
     "change the kernel": "echo 1 > /proc/sys/vm/drop_caches || echo 1 > /sys/kernel/uevent_seqnum",
     "make a device": "mknod /var/lib/meshd-ada/null c 1 3",
@@ -69,7 +67,7 @@ def test_a_drop_in_lets_it_write_a_manifest_it_is_asked_for(service: SystemServi
     service.start()
     refused = service.meshd("register", project, "--runtime", "codex", check=False)
     assert refused.returncode != 0
-    assert "Read-only" in refused.stderr or "read-only" in refused.stderr, refused.stderr
+    assert "cannot be changed: EROFS" in refused.stderr
     assert service.agents() == {}
     service.drop_in("roots.conf", f"[Service]\nReadWritePaths=-{PROJECTS}\n")
     service.systemctl("restart", service.unit)

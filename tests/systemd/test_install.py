@@ -1,0 +1,148 @@
+"""`meshd install` and `meshd uninstall` on a host that has neither unit nor configuration."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.systemd.service import PROJECTS, Service, SystemService, UserService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.systemd.box import Box, Done
+
+
+@pytest.fixture(params=["system", "user"])
+def host(request: pytest.FixtureRequest, box: Box) -> Iterator[Service]:
+    """Ada's home, with projects and no more."""
+    kind = SystemService if request.param == "system" else UserService
+    prepared = kind(box)
+    prepared.prepare()
+    prepared.save("one")
+    box.run("rm", "-rf", prepared.config, f"{prepared.units}/{unit_file(prepared)}", prepared.state)
+    prepared.systemctl("daemon-reload")
+    yield prepared
+    prepared.clear()
+
+
+def unit_file(service: Service) -> str:
+    return "meshd@.service" if service.user == "root" else "meshd.service"
+
+
+def install(service: Service, *arguments: str, check: bool = True) -> Done:
+    whose = ("--for", "ada") if service.user == "root" else ("--user",)
+    return service.box.run("meshd", "install", *whose, *arguments, user=service.user, check=check)
+
+
+def uninstall(service: Service, *arguments: str, check: bool = True) -> Done:
+    whose = ("--for", "ada") if service.user == "root" else ("--user",)
+    return service.box.run("meshd", "uninstall", *whose, *arguments, user=service.user, check=check)
+
+
+def test_one_command_makes_a_running_service(host: Service) -> None:
+    answer: dict[str, Any] = json.loads(install(host, "--root", PROJECTS, "--json").stdout)
+    assert answer["unit"] == host.unit
+    assert all(one["changed"] for one in answer["files"])
+    host.await_ready()
+    assert host.agents() == {"one": "active"}
+    assert host.shown("UnitFileState") == "enabled"
+    assert host.box.run("stat", "-c", "%U", host.config).stdout.strip() == "ada"
+    # What it wrote lets it write where it is asked to.
+    host.box.run("mkdir", f"{PROJECTS}/new", user="ada")
+    host.meshd("register", f"{PROJECTS}/new", "--runtime", "codex")
+    verified = host.box.run(
+        "systemd-analyze", *host.manager, "--man=no", "verify", host.unit, user=host.user
+    )
+    assert host.unit not in verified.stdout + verified.stderr
+
+
+def test_doing_it_again_changes_nothing_and_disturbs_nobody(host: Service) -> None:
+    install(host, "--root", PROJECTS)
+    host.await_ready()
+    daemon = host.pid()
+    for arguments in (("--root", PROJECTS), ()):
+        again = json.loads(install(host, *arguments, "--json").stdout)
+        assert not [one for one in again["files"] if one["changed"]]
+    assert host.pid() == daemon
+
+
+def test_after_a_root_was_added_it_lets_the_service_write_there(host: Service) -> None:
+    install(host, "--root", PROJECTS)
+    host.await_ready()
+    other = "/home/ada/other"
+    host.box.run("mkdir", "-p", f"{other}/new", user="ada")
+    host.configure([PROJECTS, other])
+    noticed = host.meshd("reload").stderr
+    assert f"{other} is read-only for the service" in noticed
+    assert f"[Service]\\nReadWritePaths=-{other}" in noticed
+    assert f"{host.unit}.d/roots.conf" in noticed
+    assert f"restart {host.unit}" in noticed
+    refused = host.meshd("register", f"{other}/new", "--runtime", "codex", check=False)
+    assert refused.returncode != 0
+    install(host)
+    host.await_ready()
+    assert host.meshd("reload").stderr == ""
+    host.meshd("register", f"{other}/new", "--runtime", "codex")
+
+
+def test_removing_it_keeps_what_is_known_until_that_is_said(host: Service) -> None:
+    install(host, "--root", PROJECTS)
+    host.await_ready()
+    said = uninstall(host).stdout
+    assert f"kept: {host.state}" in said
+    assert f"kept: {host.config}" in said
+    assert host.shown("LoadState") == "not-found"
+    assert host.shown("ActiveState") == "inactive"
+    assert not host.box.path(f"{host.units}/{host.unit}.d").exists()
+    assert "there was no" in uninstall(host).stderr
+    install(host)
+    host.await_ready()
+    assert len(host.meshd("events", "--json").stdout.splitlines()) == 1
+    assert uninstall(host, "--data", check=False).returncode == 2
+    uninstall(host, "--data", "--yes")
+    assert not host.box.path(host.state).exists()
+    assert host.box.path(host.config).exists()
+    assert host.box.path(f"{PROJECTS}/one/.dork/agent.json").exists()
+
+
+def test_the_reload_of_an_installed_service_is_synchronous_and_refuses(host: Service) -> None:
+    """Whatever type of unit suits the systemd that is here."""
+    install(host, "--root", PROJECTS)
+    host.await_ready()
+    version = int(host.box.run("systemctl", "--version").stdout.split()[1])
+    assert host.shown("Type") == ("notify" if version < 253 else "notify-reload")
+    other = "/home/ada/other"
+    for roots in ([PROJECTS, other], [PROJECTS], [PROJECTS, other]):
+        host.configure(roots)
+        host.systemctl("reload", host.unit)
+        assert host.roots() == sorted(roots)
+    host.configure([PROJECTS], "[sweep]\nintervall = 3\n")
+    assert host.systemctl("reload", host.unit, check=False).returncode != 0
+    assert len(host.roots()) == 2
+    assert host.shown("ActiveState") == "active"
+
+
+def test_what_cannot_be_installed_is_refused_before_anything_is_written(host: Service) -> None:
+    nothing = install(host, check=False)
+    assert nothing.returncode == 5
+    assert "--root" in nothing.stderr
+    host.configure([PROJECTS])
+    other = install(host, "--root", "/srv", check=False)
+    assert other.returncode == 5
+    assert '"/srv"' in other.stderr
+    host.configure([PROJECTS], "[sweep]\nintervall = 3\n")
+    broken = install(host, check=False)
+    assert broken.returncode == 5
+    assert "intervall" in broken.stderr
+    assert not host.box.path(f"{host.units}/{unit_file(host)}").exists()
+
+
+def test_root_is_nobody_to_run_it_for_and_a_user_may_not_change_the_system(box: Box) -> None:
+    for arguments, user in ((("--for", "root"), "root"), ((), "root"), (("--user",), "root"),
+                            ((), "ada")):  # fmt: skip
+        done = box.run("meshd", "install", *arguments, "--root", "/srv", user=user, check=False)
+        assert done.returncode == 7, done.stderr
+    assert box.run("meshd", "install", "--for", "nobody-at-all", check=False).returncode == 3
