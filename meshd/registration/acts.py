@@ -6,7 +6,7 @@ that can be refused is refused before a file is touched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshd.batch import Rider
 from meshd.commands import Registered, Removal, Unregistered
@@ -27,7 +27,7 @@ from meshd.registration.drafts import (
     refuse_protected_overrides,
 )
 from meshd.registration.foresight import Foresight
-from meshd.registration.sites import Site, Sites, require_replaceable
+from meshd.registration.sites import Site, Sites, may_hold, require_replaceable
 from meshd.store import apply
 from meshd.store.registry import Registry
 
@@ -39,13 +39,16 @@ if TYPE_CHECKING:
     from meshd.acts import OperatorActs
     from meshd.batch import Committed
     from meshd.commands import Register, Unregister, Update
-    from meshd.core.model import Agent
+    from meshd.core.model import Agent, Observation
     from meshd.course import SweepCourses
     from meshd.deciding import Deciding
     from meshd.registration.carrier import Commit
     from meshd.registration.deeds import Deed
     from meshd.registration.drafts import Draft
     from meshd.shared import Shared
+
+# Who unregisters an agent changes all that it is.
+_ITSELF: Final = ("isSystem",)
 
 
 class Registration:
@@ -79,14 +82,14 @@ class Registration:
             MeshdError: nothing was changed; the message says why.
         """
         require_editable(act.overrides)
-        site = self._unfinished_aside(act.path)
+        site = self._unfinished_aside(act.path, dry_run=act.dry_run)
         require_replaceable(site)
         manifest = site.seen.manifest
         if manifest is None:
             now = self._shared.clock.wall_ns()
             draft = new_draft(site, act.overrides, act.approver, now)
         else:
-            is_system = manifest.is_system or manifest.id in self._shared.trust.system
+            is_system = self._is_system(manifest.id, site.seen)
             refuse_protected_overrides(manifest, act.overrides, is_system=is_system)
             draft = next_draft(site, act.overrides)
         return self._keep(draft, act.approver, dry_run=act.dry_run)
@@ -98,7 +101,7 @@ class Registration:
             MeshdError: nothing was changed; the message says why.
         """
         row = self._row(act.agent_id)
-        refuse_protected(act.changes, is_system=self._is_system(row))
+        refuse_protected(act.changes, is_system=self._is_system(row.id))
         require_editable(act.changes)
         if not row.live or row.project_path is None:
             raise NotWritableError(
@@ -106,8 +109,9 @@ class Registration:
                 " there is no manifest to change",
                 hint="`meshd agents show` says where it was last",
             )
-        site = self._unfinished_aside(row.project_path)
+        site = self._unfinished_aside(row.project_path, dry_run=act.dry_run)
         require_replaceable(site)
+        refuse_protected(act.changes, is_system=self._is_system(row.id, site.seen))
         if site.agent_id != row.id:
             self._sites.ask_again(site.path)
             raise ConflictError(
@@ -125,13 +129,16 @@ class Registration:
                 agent is unregistered, what is left of its files is not removed yet.
         """
         row = self._row(act.agent_id)
-        refuse_protected({"isSystem"}, is_system=self._is_system(row))
-        path = row.holder_path
+        refuse_protected(_ITSELF, is_system=self._is_system(row.id))
         if act.removal is Removal.NOTHING:
-            return self._silence(row, dry_run=act.dry_run)
-        site = self._unfinished_aside(path) if self._sites.is_in_scope(path) else None
-        if site is not None and site.seen.outcome in (Outcome.INVALID, Outcome.UNKNOWN):
-            require_replaceable(site)
+            return self._keep_files(row, dry_run=act.dry_run)
+        path = row.holder_path
+        site = None
+        if self._sites.is_in_scope(path):
+            site = self._unfinished_aside(path, dry_run=act.dry_run)
+            refuse_protected(_ITSELF, is_system=self._is_system(row.id, site.seen))
+            if site.seen.outcome in (Outcome.INVALID, Outcome.UNKNOWN):
+                require_replaceable(site)
         deed = _removal(site, act.removal) if site is not None and site.agent_id == row.id else None
         removed = None if deed is None else f"{path}/{_removed_name(deed)}"
         if act.dry_run:
@@ -149,12 +156,21 @@ class Registration:
             raise not_found(agent_id)
         return row
 
-    def _is_system(self, row: Agent) -> bool:
-        return row.is_system or row.id in self._shared.trust.system
+    def _is_system(self, agent_id: str, seen: Observation | None = None) -> bool:
+        """Whether an agent is protected: its row, the file just looked at or the operator says so.
 
-    def _unfinished_aside(self, path: str) -> Site:
-        """Look at a project in which nothing is unfinished."""
-        self._carrier.require_finished(path)
+        A file that says so may be newer than the row, and one that does not say so any more too.
+        """
+        manifest = None if seen is None else seen.manifest
+        if manifest is not None and manifest.id == agent_id and manifest.is_system:
+            return True
+        with self._shared.store.reading() as registry:
+            row = registry.agent(agent_id)
+        return agent_id in self._shared.trust.system or (row is not None and row.is_system)
+
+    def _unfinished_aside(self, path: str, *, dry_run: bool) -> Site:
+        """Look at a project in which nothing is unfinished; a dry run finishes nothing."""
+        self._carrier.require_finished(path, may_write=not dry_run)
         return self._sites.find(path)
 
     def _require_seen(self, expected: int | None, row: Agent, site: Site) -> None:
@@ -235,11 +251,23 @@ class Registration:
 
         return self._deciding.decide([path], rider=Rider(act=act), unregistered=frozenset({row.id}))
 
-    def _silence(self, row: Agent, *, dry_run: bool) -> Unregistered:
-        """Deny the path of an agent, and leave its files alone."""
+    def _keep_files(self, row: Agent, *, dry_run: bool) -> Unregistered:
+        """Take an agent out, and leave its files alone: its path is denied while it is there.
+
+        Raises:
+            BadRequestError: the denial would take other agents along.
+        """
+        seen = self._sites.look(row.holder_path)
+        refuse_protected(_ITSELF, is_system=self._is_system(row.id, seen))
+        is_there = may_hold(row, seen)
+        if is_there:
+            self._sites.refuse_others_below(row)
         if dry_run:
             return Unregistered(row, None, self._successor_of(row))
-        self._operator.silence(row)
+        if is_there:
+            self._operator.silence(row)
+        else:
+            self._tell(self._let_go(row, _nothing_more))
         return Unregistered(row, None, self._holder(row.id))
 
     def _successor_of(self, row: Agent) -> str | None:

@@ -106,14 +106,20 @@ class Carrier:
         for undertaking in list(self._undertakings().values()):
             self._finish(undertaking)
 
-    def require_finished(self, path: str) -> None:
+    def require_finished(self, path: str, *, may_write: bool = True) -> None:
         """Finish what is left in one project.
+
+        Args:
+            path: the project.
+            may_write: whether it may be finished now; else it is only refused.
 
         Raises:
             BusyError: something still is.
         """
         for undertaking in list(self._undertakings().values()):
-            if undertaking.deed.path == path and not self._finish(undertaking):
+            if undertaking.deed.path != path:
+                continue
+            if not may_write or not self._finish(undertaking):
                 raise BusyError(
                     f"an earlier change of {path!a} is not finished",
                     hint="see that meshd may write there; the next sweep tries again",

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from meshd.core.model import Hint, Outcome, Reason, Source
+from meshd.core.scope import is_within
 from meshd.errors import (
+    BadRequestError,
     BusyError,
     InvalidManifestError,
     NotWritableError,
@@ -22,10 +24,11 @@ from meshd.errors import (
 )
 
 if TYPE_CHECKING:
-    from meshd.core.model import Observation
+    from meshd.core.model import Agent, Observation
     from meshd.looker import Looker
     from meshd.shared import Shared
 
+_NAMED: Final = 5  # so many are named in a message, and the others counted
 _OUT_OF_SCOPE: Final = {
     Reason.DENIED: ("is denied", "`meshd allow` takes the denial back"),
     Reason.EXCLUDED: ("is excluded from the scan", "change `scan.exclude`, or move the project"),
@@ -100,11 +103,47 @@ class Sites:
         (seen,) = self._shared.looking.look([(path, Source.API)], self._shared.roots.view)
         return seen
 
+    def refuse_others_below(self, row: Agent) -> None:
+        """Refuse what concerns the directory of an agent with everything below it.
+
+        Raises:
+            BadRequestError: other agents live there.
+        """
+        path = row.holder_path
+        with self._shared.store.reading() as registry:
+            rows = registry.agents_at(registry.paths_within(path))
+        others = sorted(
+            one.project_path
+            for one in rows
+            if one.id != row.id
+            and one.project_path is not None
+            and is_within(one.project_path, path)
+        )
+        if others:
+            named = ", ".join(ascii(one) for one in others[:_NAMED])
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            raise BadRequestError(
+                f"to deny {path!a} would silence the agents below it too: {named}{more}",
+                hint="let its manifest be removed, or `meshd deny` the path if all are meant",
+            )
+
     def ask_again(self, path: str) -> None:
         """Have a project looked at in the way of every hint."""
         owner = self._shared.roots.view.scope.owner
         with contextlib.suppress(StoppingError):  # the next start's sweep has it
             self._shared.inbox.put([Hint(path, Source.API)], root_of=lambda one: owner(one) or one)
+
+
+def may_hold(row: Agent, seen: Observation) -> bool:
+    """Whether the path of an agent holds it, or may: where it cannot be told, the row is asked.
+
+    Args:
+        row: the agent.
+        seen: the path that it lives at, or did last.
+    """
+    if seen.manifest is not None:
+        return seen.manifest.id == row.id
+    return seen.outcome is not Outcome.ABSENT and row.project_path is not None
 
 
 def require_replaceable(site: Site) -> None:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshd.commands import Allow, Deny, Removal
-from meshd.errors import BusyError, InvalidManifestError, NotFoundError, SystemAgentError
+from meshd.errors import (
+    BadRequestError,
+    BusyError,
+    InvalidManifestError,
+    NotFoundError,
+    SystemAgentError,
+)
 from tests.harness import delete_manifest, write_bytes, write_manifest
 from tests.registration.conftest import Acting, files_in, manifest_path
 
@@ -182,3 +188,75 @@ def test_a_denial_above_an_agent_leaves_nothing_to_unregister(acting: Acting, ro
     acting.world.act(Deny(str(root), None, "test"))
     with pytest.raises(NotFoundError):
         acting.unregister("a")
+
+
+def test_a_displaced_agent_leaves_and_who_took_its_place_stays(
+    acting: Acting, project: Path
+) -> None:
+    write_manifest(project, "b")
+    acting.world.hint(project)
+    acting.world.settle()
+    acting.unregister("a", Removal.NOTHING)
+    acting.world.sweep(full=True)
+    assert list(acting.world.agents) == ["b"]
+    assert acting.world.live() == {"b": str(project)}
+
+
+def test_a_kept_manifest_that_was_just_replaced_silences_nobody_else(
+    acting: Acting, project: Path
+) -> None:
+    write_manifest(project, "b")
+    acting.unregister("a", Removal.NOTHING)
+    assert acting.world.live() == {"b": str(project)}
+
+
+def test_an_unreachable_agent_leaves_no_denial_behind(acting: Acting, project: Path) -> None:
+    delete_manifest(project)
+    acting.world.sweep()
+    acting.unregister("a", Removal.NOTHING)
+    assert acting.world.agents == {}
+    with acting.world.store.reading() as registry:
+        assert registry.denials() == []
+
+
+def test_a_torn_manifest_that_is_kept_stays_silenced(acting: Acting, project: Path) -> None:
+    write_bytes(project, b"{")
+    acting.unregister("a", Removal.NOTHING)
+    write_manifest(project, "a")
+    acting.world.sweep(full=True)
+    assert acting.world.agents == {}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_kept_manifest_takes_no_agent_below_it_along(
+    acting: Acting, root: Path, dry_run: bool
+) -> None:
+    write_manifest(root, "top")
+    for number in range(6):
+        write_manifest(root / f"q{number}", f"q{number}")
+    acting.world.sweep()
+    before = acting.world.live()
+    with pytest.raises(BadRequestError, match=r"root/p'.* and 2 more"):
+        acting.unregister("top", Removal.NOTHING, dry_run=dry_run)
+    assert acting.world.live() == before
+    acting.unregister("top")
+    assert acting.world.live() == {key: path for key, path in before.items() if key != "top"}
+
+
+@pytest.mark.parametrize("removal", Removal)
+@pytest.mark.parametrize("is_row", [True, False], ids=["row", "file"])
+def test_an_agent_that_its_row_or_its_file_protects_stays(
+    acting: Acting, project: Path, removal: Removal, is_row: bool
+) -> None:
+    if is_row:
+        write_manifest(project, "a", isSystem=True)
+        acting.world.sweep()
+    write_manifest(project, "a", isSystem=not is_row)  # an event of it is on its way
+    with pytest.raises(SystemAgentError):
+        acting.unregister("a", removal)
+    with pytest.raises(SystemAgentError):
+        acting.update("a", {"name": "hijacked"})
+    with pytest.raises(SystemAgentError):
+        acting.register(project, {"description": "hijacked"})
+    acting.world.sweep()
+    assert acting.world.agents["a"].name == "agent a"
