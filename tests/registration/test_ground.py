@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from meshd.commands import Removal
-from meshd.errors import NotWritableError
+from meshd.errors import BusyError, NotWritableError
 from meshd.looker import LocalLooker, RootLostError
+from meshd.looker.writing import PutManifest, UndoSwap
 from tests.harness import World, write_manifest
 from tests.registration.conftest import NEW, Acting, files_in, manifest_path
 
@@ -200,3 +201,45 @@ def test_a_call_into_a_project_with_something_unfinished_finishes_it_first(
     monkeypatch.setattr(LocalLooker, "run", real)
     assert acting.register(project).created
     assert acting.intents() == 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda acting, project: acting.register(project, dry_run=True),
+        lambda acting, _: acting.update("a", {"name": "bob"}, dry_run=True),
+        lambda acting, _: acting.unregister("a", dry_run=True),
+        lambda acting, _: acting.unregister("a", Removal.DATA, dry_run=True),
+    ],
+    ids=["register", "update", "unregister", "data"],
+)
+def test_a_dry_run_finishes_nothing_that_is_unfinished(
+    acting: Acting,
+    project: Path,
+    call: Callable[[Acting, Path], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_manifest(project, "a")
+    acting.world.sweep()
+    real = LocalLooker.run
+
+    def done_and_died(looker: LocalLooker, task: Any) -> Any:  # noqa: ANN401 - any task
+        if isinstance(task, PutManifest | UndoSwap):
+            if isinstance(task, PutManifest):
+                real(looker, task)
+            raise RootLostError("the root did not answer")
+        return real(looker, task)
+
+    monkeypatch.setattr(LocalLooker, "run", done_and_died)
+    with pytest.raises(RootLostError):
+        acting.update("a", {"name": "ada"})
+    monkeypatch.undo()
+    before = files_in(project)
+    assert len(before) == 2
+    with pytest.raises(BusyError, match="not finished"):
+        call(acting, project)
+    assert files_in(project) == before
+    assert acting.intents() == 1
+    acting.world.sweep()
+    assert acting.intents() == 0
+    call(acting, project)
