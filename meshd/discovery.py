@@ -9,19 +9,20 @@ the others are searched all the same.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from meshd.core.candidates import Progress, Summary
 from meshd.core.scope import is_within
-from meshd.errors import MeshdError, PermissionRefusedError
+from meshd.errors import BusyError, PermissionRefusedError
 from meshd.looker import RootLostError
 from meshd.looker.candidates import FindCandidates, Left
 from meshd.looker.look import below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from meshd.core.candidates import Candidate, SearchEvent
     from meshd.core.scope import Scope
@@ -34,12 +35,6 @@ MOST_CANDIDATES: Final = 1_000
 
 MOST_SEARCHES: Final = 2
 """Searches at once; each keeps a disk and a core busy."""
-
-
-class BusyError(MeshdError):
-    """As many searches are under way as may be."""
-
-    code = "busy"
 
 
 class _Start(NamedTuple):
@@ -72,7 +67,8 @@ class Discovery:
         Args:
             roots: directories at or below configured roots, absolute and normal.
             max_depth: how many levels below each of them a candidate may lie; None for as
-                deep as the sweep goes, and never deeper.
+                deep as the sweep goes, and never deeper. At 0 a single directory is looked at
+                however many searches are under way.
             stop: asked before each step; the search ends when it says so.
 
         Returns:
@@ -87,15 +83,19 @@ class Discovery:
         """
         view = self._shared.roots.view
         starts = [start for path in roots for start in _starts(view.scope, path, max_depth)]
-        search = self._search(list(dict.fromkeys(starts)), stop)
+        place = nullcontext() if _is_one_look(roots, max_depth) else self._place()
+        search = self._search(list(dict.fromkeys(starts)), stop, place)
         # The search takes its place now: a refusal comes before the first event.
         next(search)
         return search
 
     def _search(
-        self, starts: Sequence[_Start], stop: Callable[[], bool]
+        self,
+        starts: Sequence[_Start],
+        stop: Callable[[], bool],
+        place: AbstractContextManager[None],
     ) -> Generator[SearchEvent, None, None]:
-        with self._place():
+        with place:
             search = _Search(self._shared, starts, stop)
             yield search.progress("")
             yield from search.run()
@@ -112,6 +112,11 @@ class Discovery:
             yield
         finally:
             self._searches.release()
+
+
+def _is_one_look(roots: Sequence[str], max_depth: int | None) -> bool:
+    """Whether a search is over with its first step, and needs no place among the others."""
+    return len(roots) == 1 and max_depth == 0
 
 
 def _starts(scope: Scope, path: str, max_depth: int | None) -> list[_Start]:

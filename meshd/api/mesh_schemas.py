@@ -31,11 +31,12 @@ class RegisteredAnswer(ManifestAnswer):
     )
 
 
-class DeletedAnswer(Shape):
-    """What was removed of an agent."""
+class UnregisteredAnswer(Shape):
+    """What became of an agent's files and of its id, or would become of them."""
 
     success: Literal[True]
-    deleted_path: str | None
+    deleted_path: str | None = Field(description="Null when nothing was there to remove.")
+    successor: str | None = Field(description="The path that holds the id from now on.")
 
 
 class ReachableAgent(ManifestAnswer):

@@ -11,9 +11,8 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from meshd import answers
-from meshd.api import schemas
 from meshd.api.members import RegisterRequest, Said
-from meshd.api.mesh_schemas import PEER_ROUTE, DeletedAnswer, RegisteredAnswer
+from meshd.api.mesh_schemas import PEER_ROUTE, RegisteredAnswer, UnregisteredAnswer
 from meshd.api.replies import ACT_SECONDS, Reply, entity_tag, finished
 from meshd.api.requests import (
     Daemon,
@@ -22,12 +21,11 @@ from meshd.api.requests import (
     KeepManifest,
     require_in_scope,
 )
-from meshd.commands import Registered, Removal
+from meshd.commands import Registered, Removal, Unregistered
 from meshd.core.scope import is_within
 from meshd.errors import BadRequestError
 
 router = APIRouter(tags=["acts"], responses=PEER_ROUTE)
-_DONE: Final = {"success": True}
 _WOULD_BE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": RegisteredAnswer, "description": "With `dryRun`: what would be."}
 }
@@ -68,19 +66,22 @@ def _written(result: Registered, status: int) -> Reply:
     return Reply(document, status, headers=entity_tag(result.agent))
 
 
-@router.delete("/agents/{agent_id}", response_model=schemas.Done)
+@router.delete("/agents/{agent_id}", response_model=UnregisteredAnswer)
 async def unregister(
     agent_id: str, daemon: Daemon, keep_manifest: KeepManifest = False, dry_run: DryRun = False
 ) -> Reply:
     """Take an agent out of the registry, and its manifest off the disk."""
     removal = Removal.NOTHING if keep_manifest else Removal.MANIFEST
-    await finished(daemon.unregister(agent_id, removal, dry_run=dry_run), ACT_SECONDS)
-    return Reply(_DONE)
+    future = daemon.unregister(agent_id, removal, dry_run=dry_run)
+    return _gone(await finished(future, ACT_SECONDS))
 
 
-@router.delete("/agents/{agent_id}/data", response_model=DeletedAnswer)
+@router.delete("/agents/{agent_id}/data", response_model=UnregisteredAnswer)
 async def delete_data(agent_id: str, daemon: Daemon, dry_run: DryRun = False) -> Reply:
     """Take an agent out of the registry, and its `.dork` with all that is in it off the disk."""
     future = daemon.unregister(agent_id, Removal.DATA, dry_run=dry_run)
-    result = await finished(future, ACT_SECONDS)
-    return Reply({"success": True, "deletedPath": result.path})
+    return _gone(await finished(future, ACT_SECONDS))
+
+
+def _gone(result: Unregistered) -> Reply:
+    return Reply({"success": True, "deletedPath": result.path, "successor": result.successor})

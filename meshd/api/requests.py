@@ -180,7 +180,13 @@ class DiscoverRequest(BaseModel):
     """Where to look for candidates. Unknown keys are ignored, as the peer ignores them."""
 
     roots: list[PathText] = Field(min_length=1)
-    max_depth: int | None = Field(default=None, ge=1, strict=True, alias="maxDepth")
+    max_depth: int | None = Field(
+        default=None,
+        ge=0,
+        strict=True,
+        alias="maxDepth",
+        description="Levels below each of the roots; 0 looks at them alone.",
+    )
 
 
 NamespaceText = Annotated[str, Field(pattern=r"^([a-z0-9-]{1,64}|[*])$")]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from meshd.cli.asking import require_agreement
 from meshd.cli.group import Group
 from meshd.cli.output import print_json, print_line, print_note
 from meshd.cli.session import current_session
@@ -84,7 +84,7 @@ def rebuild(yes: bool) -> None:
     session = current_session()
     database = _existing(session)
     if not yes:
-        _confirm(session, database)
+        require_agreement(f"Put {click.format_filename(database)} aside?")
     moved = [str(path) for path in _put_aside(database)]
     if session.as_json:
         print_json({"database": str(database), "moved": moved})
@@ -101,12 +101,6 @@ def _existing(session: Session) -> Path:
             f"there is no database {database}", hint="the first meshd run DIR makes it"
         )
     return database
-
-
-def _confirm(session: Session, database: Path) -> None:
-    if session.as_json or not sys.stdin.isatty():
-        raise click.UsageError("a rebuild asks first, and here it cannot: say --yes")
-    click.confirm(f"Put {click.format_filename(database)} aside?", abort=True, err=True)
 
 
 def _copy(database: Path, file: Path) -> None:

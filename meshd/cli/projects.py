@@ -3,7 +3,7 @@
 Owns what a person may leave out: the name is that of the directory, the runtime is what
 discovery detects. Assumes that the daemon does the writing. Promises: nothing of a manifest
 that is there already is changed unasked, and a file is removed only after a person at a terminal
-agreed or said `--yes`.
+agreed or somebody said `--yes`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from meshd.cli.asking import require_agreement
 from meshd.cli.group import Command
 from meshd.cli.output import print_fields, print_json, print_line, print_note
 from meshd.cli.reference import METAVAR, by_id, find
@@ -139,15 +139,24 @@ def _defaults(client: Client, path: str, said: Document) -> Document:
     # What a name must not hold, a directory's may: bytes that are not UTF-8, control characters.
     defaults: Document = {"name": "".join(filter(str.isprintable, directory))}
     if "runtime" not in said:
-        defaults["runtime"] = _detected_runtime(client, path)
+        runtime = _detected_runtime(client, path)
+        if runtime is not None:
+            defaults["runtime"] = runtime
     return defaults
 
 
-def _detected_runtime(client: Client, path: str) -> str:
-    for kind, document in client.discover([path], max_depth=1):
-        if kind == "candidate" and document["path"] == path:
+def _detected_runtime(client: Client, path: str) -> str | None:
+    """Return what the files of a project tell of; None where the daemon will refuse it anyway.
+
+    Raises:
+        click.UsageError: they tell nothing.
+    """
+    for kind, document in client.discover([path], max_depth=0):
+        if kind == "candidate":
             runtime: str = document["hints"]["detectedRuntime"]
             return runtime
+        if kind == "done" and (document["unscanned"] or document["sickRoots"]):
+            return None  # why is said by the act, in better words
     raise click.UsageError(
         f"nothing in {path} tells its runtime: say it, for example --runtime claude-code"
     )
@@ -204,7 +213,7 @@ def _tell(session: Session, document: Document, what: str) -> None:
 def unregister(reference: str, keep_manifest: bool, data: bool, yes: bool, dry_run: bool) -> None:
     """Take an agent out of the registry, and its manifest off the disk.
 
-    On a terminal it asks first.
+    It asks first; where nobody can be asked, say --yes.
     """
     if keep_manifest and data:
         raise click.UsageError("say either --keep-manifest or --data")
@@ -212,29 +221,40 @@ def unregister(reference: str, keep_manifest: bool, data: bool, yes: bool, dry_r
     with session.client() as client:
         agent = find(client, reference)
         if not (yes or dry_run):
-            _confirm(agent, keep_manifest=keep_manifest, data=data)
+            require_agreement(_question(agent, keep_manifest=keep_manifest, data=data))
         document = client.unregister(
             agent["id"], keep_manifest=keep_manifest, data=data, dry_run=dry_run
         )
     if session.as_json:
         print_json(document)
         return
-    done = "would unregister" if dry_run else "unregistered"
-    print_line(f"{done}: {agent['name']} ({agent['id']})")
-    if keep_manifest and not dry_run:
-        path = shlex.quote(agent["projectPath"] or agent["lastPath"])
-        print_note(f"its project is denied; to take that back: meshd allow {path}")
+    print_line(
+        f"{'would unregister' if dry_run else 'unregistered'}: {agent['name']} ({agent['id']})"
+    )
+    _tell_rest(agent, document, keep_manifest=keep_manifest, dry_run=dry_run)
 
 
-def _confirm(agent: Document, *, keep_manifest: bool, data: bool) -> None:
-    """Ask a person who is there to be asked.
-
-    Raises:
-        click.Abort: it is not meant.
-    """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
+def _question(agent: Document, *, keep_manifest: bool, data: bool) -> str:
     path = agent["projectPath"] or agent["lastPath"]
     what = "Deny" if keep_manifest else "Remove"
     tail = "" if keep_manifest else "/.dork and all in it" if data else f"/{MANIFEST}"
-    click.confirm(f"{what} {click.format_filename(path + tail)}?", abort=True, err=True)
+    return f"{what} {click.format_filename(path + tail)}?"
+
+
+def _tell_rest(agent: Document, document: Document, *, keep_manifest: bool, dry_run: bool) -> None:
+    """Say what became of the files of an agent and of its id, or would become of them."""
+    path = agent["projectPath"] or agent["lastPath"]
+    removed, successor = document["deletedPath"], document["successor"]
+    if removed is not None:
+        print_line(f"{'would remove' if dry_run else 'removed'}: {removed}")
+    elif keep_manifest:
+        is_so = "would be" if dry_run else "is"
+        print_note(
+            f"its project {is_so} denied; to take that back: meshd allow {shlex.quote(path)}"
+        )
+    elif agent["unscanned"] is not None:
+        print_note(f"its manifest stays at {path}, which is not scanned")
+    else:
+        print_note(f"there was no manifest of it at {path}")
+    if successor is not None:
+        print_note(f"its id {'would be' if dry_run else 'is now'} held by {successor}")

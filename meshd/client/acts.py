@@ -81,6 +81,8 @@ class Acts:
     ) -> Document:
         """Take an agent out of the registry, and its manifest off the disk.
 
+        The answer says which path was removed and which one holds the id now, each or null.
+
         Args:
             agent_id: whom.
             keep_manifest: deny its path, and leave the file where it is.

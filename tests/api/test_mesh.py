@@ -216,6 +216,7 @@ def test_a_search_is_streamed_when_asked_for(daemon: Daemon) -> None:
 def test_a_search_keeps_to_the_depth_it_is_given(daemon: Daemon) -> None:
     (daemon.root / "above" / "below" / ".codex").mkdir(parents=True)
 
+    assert discover(daemon, maxDepth=0).json()["candidates"] == []
     assert discover(daemon, maxDepth=1).json()["candidates"] == []
     assert len(discover(daemon, maxDepth=2).json()["candidates"]) == 1
 
@@ -225,7 +226,7 @@ def test_a_search_keeps_to_the_depth_it_is_given(daemon: Daemon) -> None:
     [
         pytest.param({"roots": []}, (400, None), id="nowhere"),
         pytest.param({"roots": ["here"]}, (400, None), id="relative"),
-        pytest.param({"maxDepth": 0}, (400, None), id="no depth"),
+        pytest.param({"maxDepth": -1}, (400, None), id="no depth"),
         pytest.param({"maxDepth": "5"}, (400, None), id="a text for a depth"),
         pytest.param({"roots": ["/etc"]}, (403, "permission"), id="outside the roots"),
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from meshd.api import schemas
-from meshd.api.mesh_schemas import DeletedAnswer, RegisteredAnswer
+from meshd.api.mesh_schemas import RegisteredAnswer, UnregisteredAnswer
 from tests.api.running import MESH, Daemon, error_of
 from tests.harness import write_bytes, write_manifest
 
@@ -230,7 +230,10 @@ def test_an_agent_is_unregistered_with_its_manifest(daemon: Daemon) -> None:
     assert (would.status_code, list(daemon.listed())) == (200, ["a"])
     answer = daemon.http.delete(f"{MESH}/agents/a")
 
-    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    UnregisteredAnswer.model_validate(answer.json())
+    removed = str(path / ".dork" / "agent.json")
+    said = {"success": True, "deletedPath": removed, "successor": None}
+    assert (answer.status_code, answer.json(), would.json()) == (200, said, said)
     assert [one.name for one in (path / ".dork").iterdir()] == ["notes"]
     assert daemon.listed() == {}
 
@@ -241,8 +244,20 @@ def test_an_agent_may_keep_its_manifest_and_is_denied(daemon: Daemon) -> None:
     answer = daemon.http.delete(f"{MESH}/agents/a?keepManifest=true")
 
     assert (answer.status_code, on_disk(path)["id"]) == (200, "a")
+    assert answer.json() == {"success": True, "deletedPath": None, "successor": None}
     assert [str(path)] == [one["path"] for one in daemon.get("/denied")["denied"]]
     assert daemon.listed() == {}
+
+
+@pytest.mark.parametrize("query", ["?dryRun=true", "", "?keepManifest=true"])
+def test_who_holds_the_id_from_then_on_is_said(daemon: Daemon, query: str) -> None:
+    daemon.agent("a")
+    write_manifest(daemon.root / "copy", "a")
+    daemon.post("/sweep")
+
+    answer = daemon.http.delete(f"{MESH}/agents/a{query}").json()
+
+    assert answer["successor"] == str(daemon.root / "copy")
 
 
 def test_an_agent_is_removed_with_all_its_data(daemon: Daemon) -> None:
@@ -251,8 +266,8 @@ def test_an_agent_is_removed_with_all_its_data(daemon: Daemon) -> None:
 
     answer = daemon.http.delete(f"{MESH}/agents/a/data")
 
-    DeletedAnswer.model_validate(answer.json())
-    assert answer.json() == {"success": True, "deletedPath": str(path / ".dork")}
+    UnregisteredAnswer.model_validate(answer.json())
+    assert answer.json()["deletedPath"] == str(path / ".dork")
     assert list(path.iterdir()) == []
 
 

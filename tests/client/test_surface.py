@@ -118,7 +118,7 @@ def test_register_update_and_unregister(daemon: Daemon, client: Client) -> None:
         client.update(agent["id"], {"color": "blue"}, expected_seq=seen)
     assert "color" not in client.update(agent["id"], {"color": None})
 
-    assert client.unregister(agent["id"], dry_run=True) == {"success": True}
+    assert client.unregister(agent["id"], dry_run=True)["successor"] is None
     assert client.unregister(agent["id"], data=True)["deletedPath"] == f"{path}/.dork"
     assert client.registry() == {"agents": []}
     with pytest.raises(NotFoundError):

@@ -12,8 +12,8 @@ from meshd import discovery as module
 from meshd.commands import Allow, Deny, Forget
 from meshd.core.candidates import Candidate, Progress, SearchEvent, Summary
 from meshd.core.scope import Scope
-from meshd.discovery import MOST_SEARCHES, BusyError
-from meshd.errors import PermissionRefusedError, StoreError
+from meshd.discovery import MOST_SEARCHES
+from meshd.errors import BusyError, PermissionRefusedError, StoreError
 from meshd.looker.candidates import FindCandidates
 from tests.discovery.searching import make_candidate, open_files
 from tests.harness import World, delete_manifest, write_manifest
@@ -366,6 +366,22 @@ def test_a_search_too_many_is_refused_until_another_has_ended(world: World, root
     searches.append(start(world))
     with pytest.raises(BusyError):
         start(world)
+
+
+def test_one_directory_is_looked_at_however_many_searches_are_under_way(
+    world: World, root: Path
+) -> None:
+    make_candidate(root / "a")
+    make_candidate(root / "a" / "below")
+    searches = [start(world) for _ in range(MOST_SEARCHES)]
+    discover = world.parts.discovery.discover
+    looked = discover([str(root / "a")], 0, lambda: False)
+    assert paths_in(looked) == [str(root / "a")]
+    for several in ([str(root)], 1), ([str(root), str(root / "a")], 0):
+        with pytest.raises(BusyError):
+            discover(*several, lambda: False)
+    for search_under_way in searches:
+        search_under_way.close()
 
 
 def test_a_search_that_is_dropped_gives_its_place_back(world: World) -> None:

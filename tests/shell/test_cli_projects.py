@@ -49,7 +49,8 @@ def candidate(path: str, runtime: str = "codex", **hints: object) -> dict[str, o
 
 def finds(daemon: FakeDaemon, *candidates: dict[str, object], truncated: bool = False) -> None:
     """Let a search find these."""
-    done = {"candidates": len(candidates), "directories": 9, "truncated": truncated}
+    done: dict[str, object] = {"candidates": len(candidates), "directories": 9}
+    done |= {"truncated": truncated, "sickRoots": [], "unscanned": []}
     events = [("progress", {"directories": 7, "candidates": 0, "root": "/r"})]
     events += [("candidate", found) for found in candidates]
     frames = [
@@ -121,7 +122,7 @@ def test_a_register_takes_name_and_runtime_from_the_directory(
     meshd: CommandLine, daemon: FakeDaemon
 ) -> None:
     path = str(meshd.home / "p")
-    finds(daemon, candidate(f"{path}/below", "gemini"), candidate(path))
+    finds(daemon, candidate(path))
     daemon.answer("POST /api/mesh/agents", WRITTEN, status=201)
     ran = meshd("register", "p", "--capability", "a", "--capability", "b", "--approver", "me")
     assert (ran.code, ran.out.splitlines()[0]) == (0, "registered: p (01J)")
@@ -130,6 +131,19 @@ def test_a_register_takes_name_and_runtime_from_the_directory(
         "overrides": {"name": "p", "runtime": "codex", "capabilities": ["a", "b"]},
         "approver": "me",
     }
+    assert ("POST", "/api/mesh/discover", {"roots": [path], "maxDepth": 0}) in daemon.asked
+
+
+@pytest.mark.parametrize("why", ["unscanned", "sickRoots"])
+def test_why_a_project_cannot_be_registered_is_said_by_the_daemon(
+    meshd: CommandLine, daemon: FakeDaemon, why: str
+) -> None:
+    done = {"sickRoots": [], "unscanned": [], why: ["/r"]}
+    daemon.answer("POST /api/mesh/discover", f"event: done\ndata: {json.dumps(done)}\n\n".encode())
+    said = {"error": "there is no directory at '/r/p'", "code": "out-of-scope", "hint": "make it"}
+    daemon.answer("POST /api/mesh/agents", said, status=422)
+    ran = meshd("register", "nowhere")
+    assert (ran.code, ran.err) == (1, "error: there is no directory at '/r/p'\nhint: make it\n")
 
 
 def test_what_is_said_goes_before_what_is_found(meshd: CommandLine, daemon: FakeDaemon) -> None:
@@ -209,40 +223,83 @@ def test_a_lost_update_is_refused_with_what_to_do(meshd: CommandLine, daemon: Fa
 # unregister
 
 
+GONE = {"success": True, "deletedPath": None, "successor": None}
+FILE = "/r/p/.dork/agent.json"
+UNDENY = "to take that back: meshd allow /r/p"
+
+
 @pytest.fixture
 def known(daemon: FakeDaemon) -> FakeDaemon:
     """A daemon with one agent."""
-    row = {"id": "a", "name": "p", "displayName": None, "projectPath": "/r/p", "lastPath": "/r/p"}
-    daemon.answer("GET /api/mesh/registry", {"agents": [row]})
-    daemon.answer("DELETE /api/mesh/agents/a", {"success": True})
-    daemon.answer("DELETE /api/mesh/agents/a?keepManifest=true", {"success": True})
-    daemon.answer("DELETE /api/mesh/agents/a?dryRun=true", {"success": True})
-    daemon.answer("DELETE /api/mesh/agents/a/data", {"success": True, "deletedPath": "/r/p/.dork"})
+    knows(daemon)
+    for query in ("", "?dryRun=true"):
+        daemon.answer(f"DELETE /api/mesh/agents/a{query}", {**GONE, "deletedPath": FILE})
+        data = {**GONE, "deletedPath": "/r/p/.dork"}
+        daemon.answer(f"DELETE /api/mesh/agents/a/data{query}", data)
+    for query in ("?keepManifest=true", "?keepManifest=true&dryRun=true"):
+        daemon.answer(f"DELETE /api/mesh/agents/a{query}", GONE)
     return daemon
 
 
+def knows(daemon: FakeDaemon, unscanned: str | None = None) -> None:
+    row = {"id": "a", "name": "p", "displayName": None, "projectPath": "/r/p", "lastPath": "/r/p"}
+    daemon.answer("GET /api/mesh/registry", {"agents": [{**row, "unscanned": unscanned}]})
+
+
 @pytest.mark.parametrize(
-    ("options", "target", "said"),
+    ("options", "target", "out", "err"),
     [
-        ([], "/api/mesh/agents/a", "unregistered: p (a)\n"),
-        (["--keep-manifest"], "/api/mesh/agents/a?keepManifest=true", "unregistered: p (a)\n"),
-        (["--data"], "/api/mesh/agents/a/data", "unregistered: p (a)\n"),
-        (["--dry-run"], "/api/mesh/agents/a?dryRun=true", "would unregister: p (a)\n"),
+        (["--yes"], "", f"unregistered: p (a)\nremoved: {FILE}\n", ""),
+        (
+            ["--keep-manifest", "--yes"], "?keepManifest=true",
+            "unregistered: p (a)\n", f"its project is denied; {UNDENY}\n",
+        ),
+        (["--data", "--yes"], "/data", "unregistered: p (a)\nremoved: /r/p/.dork\n", ""),
+        (["--dry-run"], "?dryRun=true", f"would unregister: p (a)\nwould remove: {FILE}\n", ""),
+        (
+            ["--keep-manifest", "--dry-run"], "?keepManifest=true&dryRun=true",
+            "would unregister: p (a)\n", f"its project would be denied; {UNDENY}\n",
+        ),
+        (
+            ["--data", "--dry-run"], "/data?dryRun=true",
+            "would unregister: p (a)\nwould remove: /r/p/.dork\n", "",
+        ),
     ],
-)
-def test_an_agent_is_unregistered_and_a_script_is_not_asked(
-    meshd: CommandLine, known: FakeDaemon, options: list[str], target: str, said: str
+)  # fmt: skip
+def test_what_becomes_of_the_files_of_an_agent_is_said(
+    meshd: CommandLine, known: FakeDaemon, options: list[str], target: str, out: str, err: str
 ) -> None:
     ran = meshd("unregister", "p", *options)
-    assert (ran.code, ran.out, asked(known, "DELETE")[0]) == (0, said, target)
+    assert (ran.code, ran.out, ran.err) == (0, out, err)
+    assert asked(known, "DELETE")[0] == f"/api/mesh/agents/a{target}"
 
 
-def test_a_kept_manifest_is_denied_and_the_way_back_is_named(
-    meshd: CommandLine, known: FakeDaemon
+@pytest.mark.parametrize(
+    ("unscanned", "successor", "said"),
+    [
+        ("excluded", None, "its manifest stays at /r/p, which is not scanned\n"),
+        (None, None, "there was no manifest of it at /r/p\n"),
+        (
+            None, "/r/copy",
+            "there was no manifest of it at /r/p\nits id is now held by /r/copy\n",
+        ),
+    ],
+)  # fmt: skip
+def test_what_stays_of_an_agent_is_said(
+    meshd: CommandLine, daemon: FakeDaemon, unscanned: str, successor: str, said: str
 ) -> None:
-    assert meshd("unregister", "a", "--keep-manifest").err == (
-        "its project is denied; to take that back: meshd allow /r/p\n"
-    )
+    knows(daemon, unscanned)
+    daemon.answer("DELETE /api/mesh/agents/a", {**GONE, "successor": successor})
+    assert meshd("unregister", "a", "--yes").err == said
+
+
+@pytest.mark.parametrize("options", [[], ["--data"], ["--keep-manifest"], ["--json"]])
+def test_where_nobody_can_be_asked_nothing_is_removed(
+    meshd: CommandLine, known: FakeDaemon, options: list[str]
+) -> None:
+    ran = meshd("unregister", "a", *options)
+    assert (ran.code, "--yes" in ran.out + ran.err) == (2, True)
+    assert [method for method, *_ in known.asked if method == "DELETE"] == []
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ def test_4_an_update_changes_what_is_said_unless_somebody_was_faster(daemon: Dae
 def test_5_what_is_unregistered_is_gone_or_denied(daemon: Daemon) -> None:
     assert daemon.ask("unregister", "cart", "--dry-run")
     assert len(daemon.agents()) == 2
-    daemon.ask("unregister", "cart")
-    daemon.ask("unregister", "mail", "--keep-manifest")
+    daemon.ask("unregister", "cart", "--yes")
+    daemon.ask("unregister", "mail", "--keep-manifest", "--yes")
     assert daemon.agents() == {}
     with daemon.client() as client:
         assert [one["path"] for one in client.denied()["denied"]] == [at(daemon, "office/mail")]
