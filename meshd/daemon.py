@@ -43,6 +43,9 @@ TICK: Final = 1.0
 """Seconds between looks at the configuration files, the database file and the watchdog."""
 
 PRUNE_EVERY: Final = 3600.0
+OPENING_STEP: Final = 30.0
+"""Seconds that the examination of a database may need between two signs of life."""
+
 CANARY_DEADLINE: Final = 15.0
 """Seconds within which the watcher must have heard its own canary; it beats every 2 s."""
 
@@ -84,7 +87,7 @@ def run(
     try:
         with locked(state):
             while True:
-                opened = open_store(state, clock)
+                opened = open_store(state, clock, _asking_for_time(notifier, clock))
                 _tell_opening(opened, log.logger)
                 daemon = Daemon(settings, opened, surroundings)
                 code = daemon.serve()
@@ -93,6 +96,19 @@ def run(
                 settings = keeping(daemon.settings, settings)
     finally:
         log.close()
+
+
+def _asking_for_time(notifier: Notifier, clock: SystemClock) -> Callable[[], None]:
+    """Return what asks the service manager for more time while an opening moves."""
+    asked = clock.monotonic()
+
+    def beat() -> None:
+        nonlocal asked
+        if clock.monotonic() - asked >= TICK:
+            asked = clock.monotonic()
+            notifier.extend_timeout(OPENING_STEP)
+
+    return beat
 
 
 def _tell_opening(opened: Opened, log: FilteringBoundLogger) -> None:

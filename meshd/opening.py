@@ -21,14 +21,22 @@ from meshd.clock import timestamp
 from meshd.errors import AlreadyRunningError, DamagedDatabaseError, StoreError
 from meshd.policy import Policy, PolicyFile
 from meshd.store import apply
-from meshd.store.connection import SIDE_FILES, Condition, examine, open_writing, quarantine
-from meshd.store.migrations import migrate
+from meshd.store.connection import (
+    SIDE_FILES,
+    Condition,
+    beating,
+    examine,
+    open_writing,
+    quarantine,
+)
+from meshd.store.migrations import migrate, migrations, version
 from meshd.store.registry import Registry
 from meshd.store.store import Store
 from meshd.store.transactions import transaction
+from meshd.store.upgrading import keep_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from meshd.clock import Clock
@@ -86,8 +94,13 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_store(directory: Path, clock: Clock) -> Opened:
+def open_store(directory: Path, clock: Clock, beat: Callable[[], None] = lambda: None) -> Opened:
     """Open the database of a state directory whose lock is held.
+
+    Args:
+        directory: the state directory.
+        clock: stamps what is done.
+        beat: called again and again while a large database is examined, copied and migrated.
 
     Raises:
         ForeignDatabaseError: the file is another program's.
@@ -102,14 +115,14 @@ def open_store(directory: Path, clock: Clock) -> Opened:
         expected = file.load() is not None
     except DamagedDatabaseError as error:
         expected, unreadable = True, error
-    condition = examine(path, expected=expected)
+    condition = examine(path, expected=expected, beat=beat)
     rebuild = condition in (Condition.LOST, Condition.DAMAGED)
     if rebuild and unreadable is not None:
         raise unreadable
     try:
         moved = quarantine(path, _stamp(clock)) if rebuild or _has_leftovers(path) else []
         path.touch(mode=0o600)
-        applied, epoch = _prepare(path, file, timestamp(clock.wall_ns()))
+        applied, epoch = _prepare(path, file, timestamp(clock.wall_ns()), beat)
     except (apsw.Error, OSError) as error:
         raise StoreError(
             f"cannot prepare {path}: {error}",
@@ -125,10 +138,16 @@ def open_store(directory: Path, clock: Clock) -> Opened:
     )
 
 
-def _prepare(path: Path, file: PolicyFile, at: str) -> tuple[list[Migration], str]:
+def _prepare(
+    path: Path, file: PolicyFile, at: str, beat: Callable[[], None]
+) -> tuple[list[Migration], str]:
     """Bring the database and its mirror up to date; return the migrations applied and the epoch."""
     connection = open_writing(path)
     try:
+        beating(connection, beat)
+        present = version(connection)
+        if 0 < present < len(migrations()):
+            keep_copy(connection, path, present)
         applied = migrate(connection, at)
         epoch = _settle_epoch(connection, file)
         mirror(connection, file, epoch)
@@ -183,6 +202,9 @@ def _settle_epoch(connection: apsw.Connection, file: PolicyFile) -> str:
 
 
 def _inherit(connection: apsw.Connection, policy: Policy) -> None:
+    """Take over a policy whole: a copy put in the database's place has an older one."""
+    for table in ("denials", "rules", "incumbents"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own words
     for denial in policy.denials:
         apply.add_denial(connection, denial)
     connection.executemany(

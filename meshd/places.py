@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SYSTEM_CONFIG = Path("/etc/meshd/config.toml")
+SYSTEM_STATE = Path("/var/lib")
 SOCKET_NAME = "meshd.sock"
 
 
@@ -74,6 +75,19 @@ def state_directory(configured: str | None, environ: Mapping[str, str]) -> Path:
     return _from_systemd(environ, "STATE_DIRECTORY") or _user_directory(
         environ, "XDG_STATE_HOME", ".local/state"
     )
+
+
+def client_state_directory(configured: str | None, environ: Mapping[str, str]) -> Path:
+    """Return the state directory that a command means which is no daemon itself.
+
+    The user's own is meant, or that of the service which the system runs for the user, where
+    there is only that one (design: §State; `systemd/meshd@.service`).
+    """
+    own = state_directory(configured, environ)
+    user = environ.get("USER") or environ.get("LOGNAME")
+    of_service = SYSTEM_STATE / f"meshd-{user}"
+    said = configured is not None or environ.get("STATE_DIRECTORY")
+    return own if said or not user or own.is_dir() or not of_service.is_dir() else of_service
 
 
 def runtime_directory(environ: Mapping[str, str]) -> Path | None:

@@ -83,7 +83,7 @@ class Session:
     def state_directory(self) -> Path:
         """The directory of the database; it need not exist."""
         configured = places.configured_path("store", "directory", self.config, self.environ)
-        return places.state_directory(configured, self.environ)
+        return places.client_state_directory(configured, self.environ)
 
     @property
     def database(self) -> Path:

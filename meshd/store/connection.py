@@ -16,11 +16,15 @@ import apsw
 
 from meshd.errors import ForeignDatabaseError, NewerDatabaseError, StoreError
 from meshd.store.migrations import APPLICATION_ID, migrations, version
+from meshd.store.upgrading import way_back
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 BUSY_TIMEOUT_MS = 5000
+# Steps of SQLite's machine between two beats: some tens of milliseconds.
+BEAT_STEPS = 1_000_000
 # The log is cut back to this after a checkpoint; a reader that lingers lets it grow (fault 111).
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 QUARANTINED_KEPT = 3
@@ -76,12 +80,23 @@ def open_reading(path: Path) -> apsw.Connection:
     return connection
 
 
-def examine(path: Path, *, expected: bool) -> Condition:
+def beating(connection: apsw.Connection, beat: Callable[[], None]) -> None:
+    """Have `beat` called again and again while the connection works."""
+
+    def note() -> bool:
+        beat()
+        return False  # go on
+
+    connection.set_progress_handler(note, BEAT_STEPS)
+
+
+def examine(path: Path, *, expected: bool, beat: Callable[[], None] = lambda: None) -> Condition:
     """Say what lies at `path`.
 
     Args:
         path: the database file.
         expected: whether this state directory has had a database before.
+        beat: called again and again while the examination moves.
 
     Raises:
         ForeignDatabaseError: another program's database, or a file we never wrote.
@@ -92,14 +107,14 @@ def examine(path: Path, *, expected: bool) -> Condition:
     try:
         if not path.exists() or path.stat().st_size == 0:
             return absent
-        return _look_inside(path, absent)
+        return _look_inside(path, absent, beat)
     except _DAMAGE as error:
         first = error
     except (apsw.Error, OSError) as error:
         raise _unusable(path, error) from error
     # One such error can be a passing read fault: only a second look condemns (fault 104).
     try:
-        return _look_inside(path, absent)
+        return _look_inside(path, absent, beat)
     except _DAMAGE as error:
         if isinstance(error, apsw.NotADBError) and not expected:
             raise _foreign(path) from first
@@ -108,9 +123,10 @@ def examine(path: Path, *, expected: bool) -> Condition:
         raise _unusable(path, error) from error
 
 
-def _look_inside(path: Path, absent: Condition) -> Condition:
+def _look_inside(path: Path, absent: Condition, beat: Callable[[], None]) -> Condition:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
+        beating(connection, beat)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         owner = int(connection.pragma("application_id"))
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
@@ -121,7 +137,7 @@ def _look_inside(path: Path, absent: Condition) -> Condition:
         if version(connection) > len(migrations()):
             raise NewerDatabaseError(
                 f"{path} has schema {version(connection)}, this meshd knows {len(migrations())}",
-                hint="start the newer meshd that wrote it, or move the file away to rebuild it",
+                hint=way_back(path, len(migrations())),
             )
         sound = connection.execute("PRAGMA quick_check(1)").get == "ok"
         for table in ("agents", "claims", "denials", "endpoints", "roots", "rules"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,6 @@ from meshd.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     Write = Callable[..., Path]
 
@@ -90,6 +90,22 @@ def test_a_client_tries_the_places_of_the_session_in_order(write: Write) -> None
         "/run/meshd-ada/meshd.sock",
         "/h/.local/state/meshd/meshd.sock",
     ]
+
+
+def test_a_command_finds_the_registry_of_the_systems_service_where_there_is_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "SYSTEM_STATE", tmp_path / "lib")
+    of_service = tmp_path / "lib" / "meshd-ada"
+    own = tmp_path / "home" / ".local" / "state" / "meshd"
+    environ = {"HOME": str(tmp_path / "home"), "USER": "ada"}
+    assert places.client_state_directory(None, environ) == own
+    of_service.mkdir(parents=True)
+    assert places.client_state_directory(None, environ) == of_service
+    assert places.client_state_directory("/s", environ) == Path("/s")
+    assert places.state_directory(None, environ) == own
+    own.mkdir(parents=True)
+    assert places.client_state_directory(None, environ) == own
 
 
 def test_watched_files_are_the_file_and_its_fragments_in_order(write: Write) -> None:

@@ -1,0 +1,66 @@
+"""A newer meshd takes the registry over, and an older one finds its way back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from meshd.store.migrations import migrations
+from tests.systemd.box import SOURCES
+
+if TYPE_CHECKING:
+    from tests.systemd.service import SystemService
+
+NEWER: Final = "/opt/newer"
+KNOWN: Final = len(migrations())
+
+TO_NEWER: Final = f"""
+mkdir -p {NEWER}
+cp -r {SOURCES}/meshd {NEWER}
+echo 'CREATE TABLE next (value TEXT);' > {NEWER}/meshd/store/sql/{KNOWN + 1:04}_next.sql
+sed 's#{SOURCES}:#{NEWER}:#' /usr/local/bin/meshd > /usr/local/bin/meshd-newer
+chmod 755 /usr/local/bin/meshd-newer
+"""
+DROP_IN: Final = "[Service]\nRestart=no\nExecStart=\nExecStart=/usr/local/bin/{} run\n"
+
+
+@pytest.mark.slow
+def test_an_upgrade_migrates_and_a_downgrade_has_a_way_back(service: SystemService) -> None:
+    box = service.box
+    box.run("sh", "-c", TO_NEWER)
+    gone = service.save("one")
+    service.save("two")
+    service.start()
+    before = service.ask("status")
+    service.systemctl("stop", service.unit)
+
+    # What changes between the two is found by the first sweep, and told to who follows by id.
+    service.save("three")
+    box.run("rm", "-r", gone)
+    service.drop_in("version.conf", DROP_IN.format("meshd-newer"))
+    service.start()
+    assert "database_migrated" in service.events()
+    copy = f"{service.state}/meshd.db.schema-{KNOWN}"
+    assert box.run("stat", "-c", "%U %a", copy).stdout.split() == ["ada", "600"]
+    assert service.agents() == {"one": "unreachable", "two": "active", "three": "active"}
+    after = service.ask("status")
+    assert after["epoch"] == before["epoch"]
+    told = service.meshd("events", "--since", str(before["seq"]), "--json").stdout.splitlines()
+    assert {(entry["kind"], entry["agentId"]) for entry in map(json.loads, told)} >= {
+        ("unreachable", "one"), ("registered", "three")
+    }  # fmt: skip
+    service.systemctl("stop", service.unit)
+
+    service.drop_in("version.conf", DROP_IN.format("meshd"))
+    assert service.systemctl("start", service.unit, check=False).returncode != 0
+    said = " ".join(str(one["MESSAGE"]) for one in service.journal())
+    assert f"schema {KNOWN + 1}" in said
+    back = f"cp {copy} {service.state}/meshd.db"
+    assert f"meshd db rebuild --yes, then: {back}" in said
+    service.meshd("db", "rebuild", "--yes")
+    box.run(*back.split(), user="ada")
+    service.start()
+    assert service.agents() == {"one": "unreachable", "two": "active", "three": "active"}
+    assert service.ask("status")["epoch"] != before["epoch"]
