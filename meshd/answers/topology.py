@@ -20,7 +20,6 @@ from meshd.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from meshd.core.access import Decision
     from meshd.core.topology import ListedRule
     from meshd.store.registry import Registry
 
@@ -90,12 +89,12 @@ def access_document(registry: Registry, agent_id: str, system_ids: Collection[st
     record = registry.record(agent_id)
     if record is None:
         raise _unknown(agent_id)
-    caller, explicit = record.agent, registry.explicit_rules()
+    caller, rules, pending = record.agent, registry.explicit_rules(), _pending(registry)
     return {
         "agents": [
             _placed(agent)
             for agent in _discoverable(registry)
-            if agent.id != caller.id and decide(caller, agent, explicit, system_ids).allowed
+            if agent.id != caller.id and decide(caller, agent, rules, system_ids, pending).allowed
         ]
     }
 
@@ -120,7 +119,8 @@ def route_document(
     elif isinstance(caller, str):
         decision = refusal(f"the caller {caller}")
     else:
-        decision = _decide(registry, caller, target, system_ids)
+        rules, pending = registry.explicit_rules(), _pending(registry)
+        decision = decide(caller, target, rules, system_ids, pending)
     return {
         "allowed": decision.allowed,
         "subject": decision.subject,
@@ -129,13 +129,13 @@ def route_document(
     }
 
 
-def _decide(
-    registry: Registry, caller: Agent, target: Agent, system_ids: Collection[str]
-) -> Decision:
-    endpoint = registry.endpoint_of(target.id)
-    if target.live and endpoint is not None and endpoint.state is EndpointState.PENDING:
-        return refusal("the target's endpoint is not confirmed by the relay yet")
-    return decide(caller, target, registry.explicit_rules(), system_ids)
+def _pending(registry: Registry) -> frozenset[str]:
+    """Return the ids whose endpoint the relay has yet to confirm."""
+    return frozenset(
+        one.endpoint.agent_id
+        for one in registry.unsettled_endpoints()
+        if one.state is EndpointState.PENDING
+    )
 
 
 def _party(registry: Registry, reference: str) -> Agent | str:

@@ -80,21 +80,28 @@ def subject(namespace: str, agent_id: str) -> str:
 
 
 def decide(
-    caller: Agent, target: Agent, rules: ExplicitRules, system_ids: Collection[str]
+    caller: Agent,
+    target: Agent,
+    rules: ExplicitRules,
+    system_ids: Collection[str],
+    pending: Collection[str],
 ) -> Decision:
     """Say whether `caller` may reach `target`.
 
     Args:
-        caller: who asks; unless it is live it reaches nobody.
-        target: whom it wants to reach; unless it is live nobody reaches it.
+        caller: who asks; unless it has an endpoint it reaches nobody.
+        target: whom it wants to reach; unless it has an endpoint nobody reaches it.
         rules: what the operator allowed and denied.
         system_ids: ids of `[relay] system`. What a manifest says of itself counts for nothing.
+        pending: ids whose endpoint the relay has yet to confirm.
     """
     for role, agent in (("target", target), ("caller", caller)):
         if agent.status is not Status.ACTIVE:
             return refusal(f"the {role} is unreachable")
         if not agent.live:
             return refusal(f"the {role} is unscanned")
+        if agent.id in pending:
+            return refusal(f"the {role}'s endpoint is not confirmed by the relay yet")
     rule, action, reason = _judge(caller, target, rules, system_ids)
     if action is Action.DENY:
         return Decision(False, None, rule, reason)

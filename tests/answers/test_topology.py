@@ -174,12 +174,14 @@ def test_what_has_no_endpoint_is_not_reached_and_reaches_nobody(
     assert refused | {"reason": f"the caller {why}"} == route(base, reference, "a")
 
 
-def test_an_endpoint_that_the_relay_has_not_confirmed_is_not_reached(base: Base) -> None:
+def test_an_endpoint_that_the_relay_has_not_confirmed_is_of_no_use_yet(base: Base) -> None:
     base.put(agent("a"), agent("b"))
     set_pending(base, [agent("b")])
 
-    expected = "the target's endpoint is not confirmed by the relay yet"
-    assert expected == route(base, "a", "b")["reason"]
+    why = "endpoint is not confirmed by the relay yet"
+    assert f"the target's {why}" == route(base, "a", "b")["reason"]
+    assert f"the caller's {why}" == route(base, "b", "a")["reason"]
+    assert answers.access_document(base.registry, "b", frozenset()) == {"agents": []}
     assert {key: row["flags"] for key, row in base.listed().items()} == {
         "a": [],
         "b": ["relay-pending"],
@@ -255,7 +257,7 @@ def test_discovery_topology_access_and_route_agree(
         reached = {one["id"] for one in _access(base, caller.id, system)}
         routed = {one.id for one in mesh if route(base, caller.id, one.id, system)["allowed"]}
         assert reached == routed - {caller.id}
-        if caller.live:
+        if caller.id in discoverable:
             expected = discoverable if caller.id in system else discovered[caller.namespace]
             assert reached == expected - {caller.id}
         else:

@@ -79,7 +79,7 @@ WEB, SHOP, BANK = agent("w", "web"), agent("s", "web"), agent("b", "bank")
 def test_the_highest_rule_that_applies_decides(
     target: Agent, rules: ExplicitRules, system: list[str], allowed: bool, rule: str
 ) -> None:
-    decision = decide(WEB, target, rules, system)
+    decision = decide(WEB, target, rules, system, ())
 
     expected_subject = f"relay.agent.{target.namespace}.{target.id}" if allowed else None
     assert (allowed, expected_subject, rule) == (
@@ -92,7 +92,7 @@ def test_the_highest_rule_that_applies_decides(
 def test_a_manifest_that_calls_itself_system_gains_nothing() -> None:
     caller = agent("w", "web", is_system=True)
 
-    assert not decide(caller, BANK, {}, ()).allowed
+    assert not decide(caller, BANK, {}, (), ()).allowed
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_target_without_an_endpoint_is_reached_by_no_rule(
     target = dataclasses.replace(SHOP, **changes)  # type: ignore[arg-type]
 
     expected = Decision(allowed=False, subject=None, rule=None, reason=reason)
-    assert expected == decide(WEB, target, {("*", "*"): ALLOW}, ["w"])
+    assert expected == decide(WEB, target, {("*", "*"): ALLOW}, ["w"], ())
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,17 @@ def test_a_caller_that_is_not_live_reaches_nobody(changes: dict[str, object], re
     caller = dataclasses.replace(WEB, **changes)  # type: ignore[arg-type]
 
     expected = Decision(allowed=False, subject=None, rule=None, reason=reason)
-    assert expected == decide(caller, SHOP, {("*", "*"): ALLOW}, ["s"])
+    assert expected == decide(caller, SHOP, {("*", "*"): ALLOW}, ["s"], ())
+
+
+@pytest.mark.parametrize(("pending", "role"), [("s", "target"), ("w", "caller")])
+def test_who_has_no_confirmed_endpoint_neither_reaches_nor_is_reached(
+    pending: str, role: str
+) -> None:
+    decision = decide(WEB, SHOP, {("*", "*"): ALLOW}, ["w", "s"], {pending})
+
+    reason = f"the {role}'s endpoint is not confirmed by the relay yet"
+    assert Decision(allowed=False, subject=None, rule=None, reason=reason) == decision
 
 
 @pytest.mark.parametrize(
@@ -166,7 +176,7 @@ NAMES = st.sampled_from(["web", "bank", "lab"])
 def test_nobody_crosses_namespaces_unless_a_rule_says_so(
     source: str, goal: str, rules: dict[tuple[str, str], Action]
 ) -> None:
-    decision = decide(agent("a", source), agent("t", goal), rules, ())
+    decision = decide(agent("a", source), agent("t", goal), rules, (), ())
 
     assert decision.allowed == (source == goal or rules.get((source, goal)) is ALLOW)
     assert decision.allowed == (decision.subject is not None)
