@@ -152,6 +152,7 @@ def idle(site: Site) -> list[Row]:
     """Watch the processor time and the memory of a daemon that has nothing to do."""
     daemon = site.daemon
     daemon.client.sync()
+    time.sleep(site.scale.idle_seconds)  # what a start leaves to be done is not idleness
     shares = []
     for _ in range(3):
         before, began = processor_seconds(daemon.pid), time.perf_counter()
