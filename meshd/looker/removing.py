@@ -14,7 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from meshd.looker.files import DORK, GONE, MANIFEST, holds, open_dork, open_project, sync_project
+from meshd.looker.files import (
+    DORK,
+    GONE,
+    MANIFEST,
+    holds,
+    open_dork,
+    open_project,
+    sync,
+    sync_project,
+)
 from meshd.looker.renaming import is_there, set_aside, take_name
 from meshd.looker.writing import Obstacle, Trouble, trouble_of
 
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
 
 ENTRIES_PER_TASK: Final = 5_000
 """Few enough for the deadline of one request to a slow file system."""
+
+_TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +77,69 @@ class TakeData:
 class UndoData:
     """Task: put `.dork` back; twice does no more.
 
-    Where another `.dork` has come into its place both stay, and CHANGED is told.
+    Where another `.dork` has come into its place, what the old one holds goes into that one,
+    the manifest first, and replaces nothing. What finds its name taken stays aside, and TAKEN
+    is told.
     """
 
     aside: Aside
 
     def __call__(self, root: OpenRoot) -> Trouble | None:
         """Put it back."""
+        name = self.aside.name
         try:
             with open_project(root, self.aside.path) as project:
-                if is_there(project, self.aside.name):
-                    take_name(project, self.aside.name, DORK)
-                    sync_project(project)
+                if not is_there(project, name):
+                    return None
+                is_back = _is_renamed_back(project, name) or _is_moved_back(project, name)
+                sync_project(project)
         except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                return Trouble(Obstacle.CHANGED)
             gone = error.errno in GONE
             return None if gone else trouble_of(error)
-        return None
+        return None if is_back else Trouble(Obstacle.TAKEN, name)
+
+
+def _is_renamed_back(project: int, name: str) -> bool:
+    try:
+        take_name(project, name, DORK)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
+
+
+def _is_moved_back(project: int, name: str) -> bool:
+    """Move what a directory holds into the `.dork` that is there; return whether all went."""
+    with open_dork(project, name) as old:
+        try:
+            with open_dork(project) as new:
+                # Beside another manifest, nothing else of the old one belongs there.
+                if not is_there(old, MANIFEST) or _is_moved(old, MANIFEST, new):
+                    for entry, _ in _entries(old):
+                        _is_moved(old, entry, new)
+                sync(new)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return False  # `.dork` is no directory now
+    try:
+        os.rmdir(name, dir_fd=project)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
+
+
+def _is_moved(old: int, name: str, new: int) -> bool:
+    try:
+        take_name(old, name, name, into=new)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Renames that replace nothing by accident.
 
-Owns exchanging two names, setting one aside and taking a free one, all in one directory.
-Assumes an open directory. Promises that no file loses its last name on the way: where the
-kernel or the file system has no such rename, hard links take its place, and what a crash leaves
-behind then is under the names of this call.
+Owns exchanging two names, setting one aside and taking a free one, in open directories.
+Assumes that they are on one file system. Promises that no file loses its last name on the way:
+where the kernel or the file system has no such rename, hard links take its place, and what a
+crash leaves behind then is under the names of this call.
 """
 
 from __future__ import annotations
@@ -83,23 +83,25 @@ def set_aside(directory: int, name: str, temporary: str) -> None:
     os.rename(name, temporary, src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def take_name(directory: int, old: str, new: str) -> None:
+def take_name(directory: int, old: str, new: str, *, into: int | None = None) -> None:
     """Rename a file, unless the new name is taken.
 
     Args:
-        directory: holds both names.
+        directory: holds the old name, and the new one too when no other is given.
         old: name of a file, or of a directory.
         new: a directory gives way to a directory only while it is empty.
+        into: the directory that is to hold the new name.
 
     Raises:
         OSError: FileExistsError when it is taken, else what the kernel says.
     """
-    if _renamed(directory, old, new, _NOREPLACE):
+    there = directory if into is None else into
+    if _renamed(directory, old, new, _NOREPLACE, there):
         return
     if stat.S_ISDIR(os.stat(old, dir_fd=directory, follow_symlinks=False).st_mode):
-        os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(old, new, src_dir_fd=directory, dst_dir_fd=there)
         return
-    os.link(old, new, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    os.link(old, new, src_dir_fd=directory, dst_dir_fd=there, follow_symlinks=False)
     os.unlink(old, dir_fd=directory)
 
 
@@ -111,11 +113,12 @@ def _is_same(directory: int, one: str, other: str) -> bool:
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
-def _renamed(directory: int, old: str, new: str, flags: int) -> bool:
+def _renamed(directory: int, old: str, new: str, flags: int, into: int | None = None) -> bool:
     """Rename with flags; return whether that is possible here."""
     if _RENAMEAT2 is None:
         return False
-    arguments = (directory, os.fsencode(old), directory, os.fsencode(new), flags)
+    there = directory if into is None else into
+    arguments = (directory, os.fsencode(old), there, os.fsencode(new), flags)
     while _RENAMEAT2(*arguments) != 0:
         number = ctypes.get_errno()
         if number in _UNSUPPORTED:

@@ -45,6 +45,7 @@ class Obstacle(StrEnum):
     CHANGED = "changed-meanwhile"
     NO_PROJECT = "project-missing"
     NO_DORK = "dork-not-a-directory"
+    TAKEN = "name-taken"
     FAILED = "failed"
 
 
@@ -53,7 +54,8 @@ class Trouble:
     """What stood in the way of a task.
 
     Attributes:
-        detail: the name of an error number, when the kernel gave one.
+        detail: the name of an error number, when the kernel gave one; of what stays aside,
+            when its name is taken.
     """
 
     obstacle: Obstacle

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from meshd.errors import BusyError, MeshdError, StoppingError
 from meshd.looker import RootLostError
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from meshd.shared import Shared
 
 
+_HINT: Final = "see that meshd may write there"
+
+
 class Commit(Protocol):
     """Takes what was done to files into the registry, in one transaction."""
 
@@ -45,11 +48,13 @@ class _Undertaking:
     Attributes:
         number: of its intent.
         done: whether the registry has taken it in.
+        unfinished: why it could not be undone or cleared up when that was last tried.
     """
 
     number: int
     deed: Deed
     done: bool = False
+    unfinished: MeshdError | None = None
 
 
 class Carrier:
@@ -120,9 +125,11 @@ class Carrier:
             if undertaking.deed.path != path:
                 continue
             if not may_write or not self._finish(undertaking):
+                error = self._undertakings()[undertaking.number].unfinished
+                why = "" if error is None else f": {error.message}"
                 raise BusyError(
-                    f"an earlier change of {path!a} is not finished",
-                    hint="see that meshd may write there; the next sweep tries again",
+                    f"an earlier change of {path!a} is not finished{why}",
+                    hint=f"{(error and error.hint) or _HINT}; every sweep tries again",
                 )
 
     def _undertakings(self) -> dict[int, _Undertaking]:
@@ -183,13 +190,13 @@ class Carrier:
         try:
             trouble = looker.run(deed.undo(done))
         except MeshdError as error:
-            self._leave(undertaking, error.message)
+            self._leave(undertaking, error)
             return
         if trouble is not None and trouble.obstacle is not Obstacle.CHANGED:
-            self._leave(undertaking, refusal(trouble, deed.path).message)
+            self._leave(undertaking, refusal(trouble, deed.path))
             return
         if trouble is not None:
-            # Something new lies in the place; what was there stays beside it, for its owner.
+            # What its owner has put in the way stays beside it, under a name of its own.
             self._shared.log.error("data_left", path=deed.path, why=str(trouble.obstacle))
         if is_over:
             self._forget(undertaking)
@@ -201,18 +208,20 @@ class Carrier:
             while (answer := looker.run(deed.clear())) is False:
                 pass
         except MeshdError as error:
-            self._leave(undertaking, error.message)
+            self._leave(undertaking, error)
             return None
         if isinstance(answer, Trouble) and answer.obstacle is not Obstacle.CHANGED:
-            self._leave(undertaking, refusal(answer, deed.path).message)
+            self._leave(undertaking, refusal(answer, deed.path))
             return deed.unclear(answer)
         self._forget(undertaking)
         return refusal(answer, deed.path) if isinstance(answer, Trouble) else None
 
-    def _leave(self, undertaking: _Undertaking, why: str) -> None:
+    def _leave(self, undertaking: _Undertaking, error: MeshdError) -> None:
+        """Keep what cannot be finished now, and why."""
+        self._remember(replace(undertaking, unfinished=error))
         self._shared.log.warning(
             "change_unfinished",
             path=undertaking.deed.path,
-            why=why,
-            what_to_do="see that meshd may write there; the next sweep tries again",
+            why=error.message,
+            what_to_do=f"{error.hint or _HINT}; every sweep tries again",
         )

@@ -145,6 +145,11 @@ def refusal(trouble: Trouble, path: str) -> MeshdError:
         return NotWritableError(
             f"`.dork` in {path!a} is not a directory", hint="move it away, and try again"
         )
+    if trouble.obstacle is Obstacle.TAKEN:
+        return NotWritableError(
+            f"{path!a} has a new `.dork`; what is left of the old one is {trouble.detail} there",
+            hint="move what you need of it into `.dork`, and remove the rest",
+        )
     return NotWritableError(
         f"the files of {path!a} cannot be changed: {trouble.detail}",
         hint="see that meshd may write there, and that the disk has room",

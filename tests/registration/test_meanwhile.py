@@ -12,10 +12,10 @@ import pytest
 
 from meshd.commands import Forget, Removal
 from meshd.deciding import Deciding
-from meshd.errors import ConflictError, MeshdError, StoreError
+from meshd.errors import BusyError, ConflictError, MeshdError, StoreError
 from tests.harness import World, delete_manifest, manifest, write_bytes, write_manifest
 from tests.registration.conftest import Acting, files_in, manifest_path
-from tests.registration.faults import Faults
+from tests.registration.faults import DeathError, Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +133,9 @@ def found_right(
     # has come into the place of one that was set aside, the owner has both.
     if does is not move and not (does is save and name == "data"):
         assert not [path for path in found if ".tmp" in path]
-    assert acting.intents() == 0
+    asides = {path.split("/")[1] for path in found if path.split("/")[1].startswith(".dork.")}
+    # Of what the owner has to decide, the intent is kept.
+    assert acting.intents() == (len(asides) if does is save and name == "data" else 0)
     manifests = {
         json.loads(data)["id"]: data
         for path, data in found.items()
@@ -281,3 +283,45 @@ def test_a_project_is_torn_while_its_clean_up_waits_and_is_left_alone(
     assert again.agents["a"].description == "by hand"
     assert Acting(again).intents() == 0
     again.stop()
+
+
+@pytest.mark.parametrize("rival", [None, "a", "b"])
+def test_data_that_a_death_left_aside_comes_back_beside_what_came_meanwhile(
+    tmp_path: Path,
+    root: Path,
+    project: Path,
+    rival: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_manifest(project, "a")
+    (project / ".dork" / "notes").write_text("precious")
+    acting = Acting(World(tmp_path / "state", [root]))
+    acting.world.sweep()
+
+    def die(*_: object, **__: object) -> None:
+        raise DeathError
+
+    monkeypatch.setattr(Deciding, "decide", die)
+    with pytest.raises(DeathError):
+        acting.unregister("a", Removal.DATA)
+    monkeypatch.undo()
+    acting.world.stop()
+    (project / ".dork").mkdir()
+    (project / ".dork" / "session.log").write_text("an agent that runs goes on")
+    if rival is not None:
+        write_manifest(project, rival)
+    acting = Acting(World(tmp_path / "state", [root]))
+    acting.world.sweep()
+    assert list(acting.world.live()) == [rival or "a"]
+    (kept,) = (path for path in files_in(project) if path.endswith("notes"))
+    if rival is None:
+        assert kept == ".dork/notes"
+    else:
+        # Nothing is mixed and nothing removed: its owner has to decide, and then all goes on.
+        assert kept.endswith(".tmp/notes")
+        with pytest.raises(BusyError, match="has a new"):
+            acting.update(rival, {"name": "ada"})
+        shutil.rmtree(project / kept.split("/")[0])
+        assert acting.update(rival, {"name": "ada"}).changed
+    assert acting.intents() == 0
+    acting.world.stop()
