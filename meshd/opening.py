@@ -1,9 +1,9 @@
 """Opening the state directory: one daemon, one database, and never a silent replacement.
 
 Owns the lock, the decision what to do with the database that was found, and the mirror of
-the policy. Promises: a damaged or lost database is rebuilt with its denials, rules and
-incumbents from `policy.json`, under a new epoch, also when the process dies half-way; a foreign
-or newer one is refused; a damaged one is kept beside the new one.
+the policy. Promises: a damaged or lost database is rebuilt with its denials, rules, incumbents
+and unfinished intents from `policy.json`, under a new epoch, also when the process dies
+half-way; a foreign or newer one is refused; a damaged one is kept beside the new one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import apsw
 from meshd.clock import timestamp
 from meshd.errors import AlreadyRunningError, DamagedDatabaseError, StoreError
 from meshd.policy import Policy, PolicyFile
-from meshd.store import apply
+from meshd.store import apply, intents
 from meshd.store.connection import (
     SIDE_FILES,
     Condition,
@@ -150,6 +150,7 @@ def _prepare(
             keep_copy(connection, path, present)
         applied = migrate(connection, at)
         epoch = _settle_epoch(connection, file)
+        _drop_finished(connection, file)
         mirror(connection, file, epoch)
     finally:
         connection.close()
@@ -169,6 +170,7 @@ def mirror(connection: apsw.Connection, file: PolicyFile, epoch: str) -> None:
             tuple(registry.denials()),
             tuple(registry.rules()),
             {**registry.inherited_incumbents(), **registry.contested()},
+            tuple(intents.listed(connection)),
         )
     )
 
@@ -201,6 +203,21 @@ def _settle_epoch(connection: apsw.Connection, file: PolicyFile) -> str:
     return epoch
 
 
+def _drop_finished(connection: apsw.Connection, file: PolicyFile) -> None:
+    """Drop the intents that were finished since this copy of the database was made.
+
+    The mirror is never behind the database: an intent that it has not is from a backup. To undo
+    what was acknowledged after the backup would take a manifest away.
+    """
+    try:
+        policy = file.load()
+    except DamagedDatabaseError:
+        return
+    if policy is not None and policy.intents is not None:
+        with transaction(connection):
+            intents.drop_others(connection, policy.intents)
+
+
 def _inherit(connection: apsw.Connection, policy: Policy) -> None:
     """Take over a policy whole: a copy put in the database's place has an older one."""
     for table in ("denials", "rules", "incumbents"):
@@ -216,3 +233,4 @@ def _inherit(connection: apsw.Connection, policy: Policy) -> None:
         "INSERT INTO incumbents (agent_id, path) VALUES (?, ?)",
         ((agent_id, os.fsencode(path)) for agent_id, path in policy.incumbents.items()),
     )
+    intents.inherit(connection, policy.intents or ())

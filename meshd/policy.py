@@ -1,8 +1,9 @@
 """`policy.json`: what the disk does not say, kept beside the database (R1).
 
-Owns the file that lets a rebuild fail closed: denials, explicit rules, and which path held
-an id that several claim. Promises: the file is replaced atomically and is on disk before
-whoever asked for the change hears of it; an equal policy writes nothing.
+Owns the file that lets a rebuild fail closed: denials, explicit rules, which path held an id
+that several claim, and what is unfinished in the files of projects. Promises: the file is
+replaced atomically and is on disk before whoever asked for the change hears of it; an equal
+policy writes nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meshd.core.model import Denial
 from meshd.errors import DamagedDatabaseError, StoreError
+from meshd.store.intents import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 VERSION = 1
+_MOST_ROWS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,14 @@ class Policy:
         denials: paths left alone.
         rules: explicit rules as (source, target, action, created_at).
         incumbents: by id, the path that holds an id which several claim.
+        intents: changes of files that are not finished; None in a file older than them.
     """
 
     epoch: str
     denials: tuple[Denial, ...] = ()
     rules: tuple[tuple[str, str, str, str], ...] = ()
     incumbents: Mapping[str, str] = field(default_factory=dict)
+    intents: tuple[Intent, ...] | None = ()
 
 
 class PolicyFile:
@@ -116,6 +121,16 @@ def _to_document(policy: Policy) -> dict[str, Any]:
             for source, target, action, created_at in policy.rules
         ],
         "incumbents": dict(policy.incumbents),
+        "unfinished": [
+            {
+                "id": intent.number,
+                "kind": intent.kind,
+                "path": intent.path,
+                "document": dict(intent.document),
+                "createdAt": intent.created_at,
+            }
+            for intent in policy.intents or ()
+        ],
     }
 
 
@@ -144,7 +159,29 @@ def _from_document(document: dict[str, Any]) -> Policy:
             for one in document["rules"]
         ),
         incumbents={key: _path(value) for key, value in document["incumbents"].items()},
+        intents=_intents(document.get("unfinished")),
     )
+
+
+def _intents(listed: list[dict[str, Any]] | None) -> tuple[Intent, ...] | None:
+    if listed is None:
+        return None
+    return tuple(
+        Intent(
+            _number(one["id"]),
+            _text(one["kind"]),
+            _path(one["path"]),
+            {_text(key): value for key, value in one["document"].items()},
+            _text(one["createdAt"]),
+        )
+        for one in listed
+    )
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value < _MOST_ROWS:
+        raise TypeError("not a number of a row")
+    return value
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import apsw
 
@@ -27,12 +27,14 @@ class Intent:
         kind: what is done.
         path: the project.
         document: what it takes to finish or to undo it, JSON-ready.
+        created_at: wall-clock time, RFC 3339; for people.
     """
 
     number: int
     kind: str
     path: str
     document: Mapping[str, object]
+    created_at: str
 
 
 def add(
@@ -51,7 +53,7 @@ def add(
         "INSERT INTO intents (kind, path, document_json, created_at) VALUES (?, ?, ?, ?)",
         (kind, os.fsencode(path), json.dumps(document), at),
     )
-    return Intent(connection.last_insert_rowid(), kind, path, document)
+    return Intent(connection.last_insert_rowid(), kind, path, document, at)
 
 
 def rewrite(connection: apsw.Connection, number: int, document: Mapping[str, object]) -> None:
@@ -69,9 +71,28 @@ def drop(connection: apsw.Connection, number: int) -> None:
 def listed(connection: apsw.Connection) -> list[Intent]:
     """Return every intent, oldest first."""
     rows: list[Any] = connection.execute(
-        "SELECT id, kind, path, document_json FROM intents ORDER BY id"
+        "SELECT id, kind, path, document_json, created_at FROM intents ORDER BY id"
     ).fetchall()
     return [
-        Intent(number, kind, os.fsdecode(path), json.loads(text))
-        for number, kind, path, text in rows
+        Intent(number, kind, os.fsdecode(path), json.loads(text), at)
+        for number, kind, path, text, at in rows
     ]
+
+
+def inherit(connection: apsw.Connection, intents: Iterable[Intent]) -> None:
+    """Write intents that were mirrored into a database that has none."""
+    connection.executemany(
+        "INSERT INTO intents (id, kind, path, document_json, created_at) VALUES (?, ?, ?, ?, ?)",
+        (
+            (one.number, one.kind, os.fsencode(one.path), json.dumps(one.document), one.created_at)
+            for one in intents
+        ),
+    )
+
+
+def drop_others(connection: apsw.Connection, intents: Iterable[Intent]) -> None:
+    """Delete every intent that is not among those that were mirrored."""
+    mirrored = {(one.number, one.kind, one.path, one.created_at) for one in intents}
+    for one in listed(connection):
+        if (one.number, one.kind, one.path, one.created_at) not in mirrored:
+            drop(connection, one.number)

@@ -8,6 +8,7 @@ import shutil
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
+import apsw
 import pytest
 
 from meshd.commands import Forget, Removal
@@ -285,6 +286,19 @@ def test_a_project_is_torn_while_its_clean_up_waits_and_is_left_alone(
     again.stop()
 
 
+@contextlib.contextmanager
+def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the process die when the files are done and nothing is committed."""
+
+    def die(*_: object, **__: object) -> None:
+        raise DeathError
+
+    monkeypatch.setattr(Deciding, "decide", die)
+    with pytest.raises(DeathError):
+        yield
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize("rival", [None, "a", "b"])
 def test_data_that_a_death_left_aside_comes_back_beside_what_came_meanwhile(
     tmp_path: Path,
@@ -298,13 +312,8 @@ def test_data_that_a_death_left_aside_comes_back_beside_what_came_meanwhile(
     acting = Acting(World(tmp_path / "state", [root]))
     acting.world.sweep()
 
-    def die(*_: object, **__: object) -> None:
-        raise DeathError
-
-    monkeypatch.setattr(Deciding, "decide", die)
-    with pytest.raises(DeathError):
+    with dying(monkeypatch):
         acting.unregister("a", Removal.DATA)
-    monkeypatch.undo()
     acting.world.stop()
     (project / ".dork").mkdir()
     (project / ".dork" / "session.log").write_text("an agent that runs goes on")
@@ -323,5 +332,60 @@ def test_data_that_a_death_left_aside_comes_back_beside_what_came_meanwhile(
             acting.update(rival, {"name": "ada"})
         shutil.rmtree(project / kept.split("/")[0])
         assert acting.update(rival, {"name": "ada"}).changed
+    assert acting.intents() == 0
+    acting.world.stop()
+
+
+@pytest.mark.parametrize("removal", [Removal.MANIFEST, Removal.DATA])
+def test_what_a_death_left_hidden_comes_back_although_the_database_is_lost(
+    tmp_path: Path, root: Path, project: Path, removal: Removal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(project, "a")
+    (project / ".dork" / "notes").write_text("precious")
+    before = files_in(project)
+    acting = Acting(World(tmp_path / "state", [root]))
+    acting.world.sweep()
+    with dying(monkeypatch):
+        acting.unregister("a", removal)
+    acting.world.stop()
+    assert files_in(project) != before
+    for file in (tmp_path / "state").glob("meshd.db*"):
+        file.unlink()
+    acting = Acting(World(tmp_path / "state", [root]))
+    acting.world.sweep()
+    assert files_in(project) == before
+    assert acting.world.live() == {"a": str(project)}
+    assert acting.intents() == 0
+    acting.world.stop()
+
+
+def test_a_backup_made_during_a_call_undoes_nothing_that_was_acknowledged(
+    tmp_path: Path, root: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, backup = tmp_path / "state", tmp_path / "backup.db"
+    acting = Acting(World(state, [root]))
+    acting.world.sweep()
+    real = Deciding.decide
+
+    def back_up_and_decide(*given: Any, **more: Any) -> Committed:  # noqa: ANN401 - passed on
+        database = acting.world.store.path
+        with (
+            contextlib.closing(apsw.Connection(str(database))) as source,
+            contextlib.closing(apsw.Connection(str(backup))) as target,
+            target.backup("main", source, "main") as copying,
+        ):
+            copying.step()
+        return real(*given, **more)
+
+    monkeypatch.setattr(Deciding, "decide", back_up_and_decide)
+    agent_id = acting.register(project).agent.id
+    monkeypatch.undo()
+    acting.world.stop()
+    for file in state.glob("meshd.db*"):
+        file.unlink()
+    shutil.copy(backup, state / "meshd.db")
+    acting = Acting(World(state, [root]))
+    acting.world.sweep()
+    assert acting.world.live() == {agent_id: str(project)}
     assert acting.intents() == 0
     acting.world.stop()

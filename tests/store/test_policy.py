@@ -12,6 +12,7 @@ import pytest
 from meshd.core.model import Denial
 from meshd.errors import DamagedDatabaseError, StoreError
 from meshd.policy import Policy, PolicyFile
+from meshd.store.intents import Intent
 from tests.store.builders import AT, mounted
 
 if TYPE_CHECKING:
@@ -22,7 +23,21 @@ POLICY = Policy(
     (Denial("/r/\udcff", "noise \N{SNOWMAN}", "me", AT), Denial("/r/x", None, "me", AT)),
     (("a", "b", "deny", AT), ("b", "*", "allow", AT)),
     {"agent": "/r/\udcfe"},
+    (Intent(7, "manifest", "/r/\udcfd", {"temporary": "x", "previous": None, "done": False}, AT),),
 )
+UNFINISHED: dict[str, Any] = {
+    "id": 7, "kind": "data", "path": "/r/x", "document": {"done": True}, "createdAt": AT
+}  # fmt: skip
+WRONG: list[dict[str, object]] = [
+    {"id": "7"},
+    {"id": 0},
+    {"id": 2**63},
+    {"kind": None},
+    {"path": 5},
+    {"document": []},
+    {"document": {"\ud800": 1}},
+    {"createdAt": None},
+]
 DOCUMENT: dict[str, Any] = {
     "version": 1,
     "epoch": "e1",
@@ -52,6 +67,14 @@ def test_an_equal_policy_writes_nothing(tmp_path: Path) -> None:
     assert file.save(Policy("e2"))
 
 
+def test_a_policy_older_than_intents_says_nothing_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(DOCUMENT))
+    policy = PolicyFile(path).load()
+    assert policy is not None
+    assert policy.intents is None
+
+
 def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in DOCUMENT.items() if name != key}
 
@@ -77,6 +100,8 @@ def without(key: str) -> dict[str, Any]:
         json.dumps({**DOCUMENT, "rules": [{**DOCUMENT["rules"][0], "action": "perhaps"}]}),
         json.dumps({**DOCUMENT, "incumbents": {"agent": None}}),
         json.dumps({**DOCUMENT, "incumbents": []}),
+        json.dumps({**DOCUMENT, "unfinished": 5}),
+        *(json.dumps({**DOCUMENT, "unfinished": [{**UNFINISHED, **wrong}]}) for wrong in WRONG),
     ],
 )
 def test_a_policy_that_cannot_be_understood_is_damaged(content: str, tmp_path: Path) -> None:
