@@ -88,8 +88,8 @@ def make_dork(project: int) -> None:
         with os.scandir(dork) as entries:
             is_empty = next(entries, None) is None
         if is_empty:
-            _give(dork, status.st_uid, status.st_gid)
-            os.fchmod(dork, status.st_mode & (_PERMISSIONS | stat.S_ISGID))
+            mode = status.st_mode & (_PERMISSIONS | stat.S_ISGID)
+            _give(dork, Ownership(status.st_uid, status.st_gid, mode))
     sync_project(project)
 
 
@@ -122,18 +122,22 @@ def write_new(directory: int, name: str, data: bytes, belongs: Ownership) -> Fil
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(file, rest) :]
-        _give(file, belongs.owner, belongs.group)
-        os.fchmod(file, belongs.mode)
+        _give(file, belongs)
         os.fsync(file)
         status = os.fstat(file)
     return FileIdentity(status.st_dev, status.st_ino)
 
 
-def _give(descriptor: int, owner: int, group: int) -> None:
-    """Give a file to an owner, as far as we may: without privileges it stays our own."""
-    for ids in ((owner, -1), (-1, group)):
+def _give(descriptor: int, belongs: Ownership) -> None:
+    """Give a file to its owner, as far as we may.
+
+    Without privileges it stays our own, and some file systems have no modes to set.
+    """
+    for ids in ((belongs.owner, -1), (-1, belongs.group)):
         with suppress(PermissionError):
             os.fchown(descriptor, *ids)
+    with suppress(PermissionError):
+        os.fchmod(descriptor, belongs.mode)
 
 
 def read_regular(directory: int, name: str) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import subprocess
@@ -70,6 +71,19 @@ def test_a_new_manifest_is_as_readable_as_its_project(acting: Acting, project: P
     acting.register(project)
     assert stat.S_IMODE(manifest_path(project).stat().st_mode) == 0o600
     assert stat.S_IMODE((project / ".dork").stat().st_mode) == 0o700
+
+
+def test_a_file_system_without_owners_and_modes_is_written_all_the_same(
+    acting: Acting, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    for name in ("fchmod", "fchown"):
+        monkeypatch.setattr(os, name, refuse)
+    agent_id = acting.register(project).agent.id
+    assert acting.update(agent_id, {"name": "bob"}).agent.name == "bob"
+    assert list(files_in(project)) == [".dork/agent.json"]
 
 
 @needs_root
