@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from meshd.core.scope import is_within
+from meshd.errors import ConfigError
 from meshd.escaping import escape
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ class Confined:
     Attributes:
         root: which.
         hidden: whether it cannot even be seen; else it can only be read.
-        settings: lines of the drop-in that open it.
+        settings: of the drop-in that opens it, names and values; a path is as it is.
     """
 
     root: str
     hidden: bool
-    settings: tuple[str, ...]
+    settings: tuple[tuple[str, str], ...]
 
     @property
     def what(self) -> str:
@@ -95,7 +96,14 @@ class Confined:
 
     def remedy(self, service: Service) -> str:
         """Return the drop-in to write and the commands after it."""
-        lines = "".join(f"\\n{line}" for line in ("[Service]", *self.settings))[2:]
+        try:
+            settings = [
+                f"{name}={quoted('-' + value) if value.startswith('/') else value}"
+                for name, value in self.settings
+            ]
+        except ConfigError as error:
+            return f"{error.message}: {error.hint}"
+        lines = "\\n".join(["[Service]", *settings])
         return f"write to {service.drop_in}: {lines}; then: {service.restart}"
 
 
@@ -157,22 +165,33 @@ def _plain(field: bytes) -> str:
 
 
 def _judge(root: str, mount: _Mount) -> Confined | None:
-    writable = f"ReadWritePaths={quoted('-' + root)}"
-    if _PRIVATE in mount.origin or (mount.kind == "tmpfs" and mount.origin == "/private"):
-        return Confined(root, hidden=True, settings=("PrivateTmp=no", writable))
+    writable = ("ReadWritePaths", root)
+    if _PRIVATE in mount.origin:
+        return Confined(root, hidden=True, settings=(("PrivateTmp", "no"), writable))
     at_home = mount.point in _HOMES
     if _INACCESSIBLE in mount.origin:
-        opening = "ProtectHome=read-only" if at_home else "InaccessiblePaths="
+        opening = ("ProtectHome", "read-only") if at_home else ("InaccessiblePaths", "")
         return Confined(root, hidden=True, settings=(opening, writable))
     if at_home and mount.kind == "tmpfs" and mount.read_only:
-        return Confined(root, hidden=True, settings=(f"BindPaths={quoted('-' + root)}",))
+        return Confined(root, hidden=True, settings=(("BindPaths", root),))
     if mount.read_only:
         return Confined(root, hidden=False, settings=(writable,))
     return None
 
 
 def quoted(path: str) -> str:
-    r"""Return a path as a unit file writes it: one word, without specifiers and escapes."""
-    text = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    text = text.replace("\n", "\\n").replace("\t", "\\t")
-    return f'"{text}"' if re.search(r"[\s\"'\\;]", path) else text
+    """Return a path as a setting of a unit holds it: one word, without specifiers.
+
+    There a backslash is like any other character (systemd reads paths with escapes retained),
+    so what neither kind of quotes can hold cannot be written at all.
+
+    Raises:
+        ConfigError: the path has a control character, or both kinds of quotes.
+    """
+    text = path.replace("%", "%%")
+    if re.search(r"[\x00-\x1f\x7f]", path) or {"'", '"'} <= set(path):
+        raise ConfigError(f"a unit file cannot hold the path {path!a}", hint="rename the directory")
+    if not re.search(r"[\s\"'\\;]", path):
+        return text
+    quote = "'" if '"' in path else '"'
+    return f"{quote}{text}{quote}"

@@ -111,5 +111,7 @@ def configuration(roots: Sequence[str]) -> str:
 
 
 def _word(text: str) -> str:
-    """Return a word of a command line as a unit writes it."""
-    return quoted(text.replace("$", "$$"))
+    """Return a word of a command line as a unit writes it: there, escapes are as in C."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = escaped.replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if re.search(r"[\s\"'\\;]", text) else escaped

@@ -13,6 +13,7 @@ from meshd.clock import SystemClock
 from meshd.core.model import Denial
 from meshd.errors import NewerDatabaseError, StoreError
 from meshd.opening import open_store
+from meshd.policy import PolicyFile
 from meshd.store import apply, connection, migrations, upgrading
 from meshd.store.migrations import Migration
 from meshd.store.upgrading import copy_of
@@ -38,7 +39,7 @@ def deny(state: Path, path: str) -> None:
     store = open_store(state, SystemClock()).store
     with closing(connection.open_writing(store.path)) as writing:
         apply.add_denial(writing, Denial(path, None, "mesh", AT))
-        opening.mirror(writing, opening.PolicyFile(state / "policy.json"), store.epoch)
+        opening.mirror(writing, PolicyFile(state / "policy.json"), store.epoch)
 
 
 def denied(database: Path) -> list[str]:

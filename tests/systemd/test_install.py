@@ -72,12 +72,12 @@ def test_doing_it_again_changes_nothing_and_disturbs_nobody(host: Service) -> No
 def test_after_a_root_was_added_it_lets_the_service_write_there(host: Service) -> None:
     install(host, "--root", PROJECTS)
     host.await_ready()
-    other = "/home/ada/other"
+    other = "/home/ada/others' 100%"
     host.box.run("mkdir", "-p", f"{other}/new", user="ada")
     host.configure([PROJECTS, other])
     noticed = host.meshd("reload").stderr
     assert f"{other} is read-only for the service" in noticed
-    assert f"[Service]\\nReadWritePaths=-{other}" in noticed
+    assert f'[Service]\\nReadWritePaths="-{other}%"; then: ' in noticed
     assert f"{host.unit}.d/roots.conf" in noticed
     assert f"restart {host.unit}" in noticed
     refused = host.meshd("register", f"{other}/new", "--runtime", "codex", check=False)
