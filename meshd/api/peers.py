@@ -49,6 +49,11 @@ def peer_of(connected: socket.socket | TransportSocket) -> Peer | None:
     return Peer(*_UCRED.unpack(raw))
 
 
+def is_trusted(peer: Peer) -> bool:
+    """Whether a caller is the daemon's own user or root, who may write."""
+    return peer.uid in (0, os.geteuid())
+
+
 class Gate:
     """Lets a request pass, or answers it.
 
@@ -60,7 +65,6 @@ class Gate:
     def __init__(self, app: ASGIApp, token: Token | None = None) -> None:
         self._app = app
         self._token = token
-        self._writers = frozenset({0, os.geteuid()})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that is refused; pass on any other."""
@@ -79,7 +83,7 @@ class Gate:
             stranger = loopback.refusal(headers, self._token)
             if stranger is not None:
                 return _refused(path, *stranger)
-        elif scope["method"] not in _READING and peer.uid not in self._writers:
+        elif scope["method"] not in _READING and not is_trusted(peer):
             message = "only the user of the daemon and root may write"
             return _refused(path, 403, "permission", message)
         length = dict(headers).get(b"content-length", b"0")
