@@ -17,6 +17,7 @@ from meshd.batch import Looking
 from meshd.commands import (
     AcceptRoot,
     Allow,
+    ClearOn,
     Confirmation,
     Deny,
     Forget,
@@ -115,6 +116,7 @@ def _acts(shared: Shared, courses: SweepCourses) -> Acts:
         Register: registration.register,
         Update: registration.update,
         Unregister: registration.unregister,
+        ClearOn: registration.clear_on,
         Confirmation: Confirmations(shared).take,
         Heartbeat: heartbeats.beat,
         TellTurns: heartbeats.tell_turns,

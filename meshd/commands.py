@@ -202,6 +202,18 @@ class Unregister:
 
 
 @dataclass(frozen=True, slots=True)
+class ClearOn:
+    """There is more to remove of what an unregister has set aside.
+
+    Attributes:
+        number: of its intent.
+    """
+
+    number: int
+    future: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """What a register or an update came to.
 

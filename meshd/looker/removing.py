@@ -12,6 +12,7 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from meshd.looker.files import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 ENTRIES_PER_TASK: Final = 5_000
 """Few enough for the deadline of one request to a slow file system."""
 
+_ENTRIES_AT_ONCE: Final = 500
 _TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 
 
@@ -179,7 +181,7 @@ class _Removal:
 
     def run(self) -> bool:
         """Remove entries; return whether the directory is empty."""
-        while entries := _entries(self._top):
+        while entries := _entries(self._top, _ENTRIES_AT_ONCE):
             for name, is_directory in entries:
                 if self._left <= 0:
                     return False
@@ -192,14 +194,15 @@ class _Removal:
 
     def _remove_directory(self, name: str) -> None:
         with open_dork(self._top, name) as directory:
-            for inner, is_directory in _entries(directory):
-                if self._left <= 0:
-                    return
-                self._left -= 1
-                if is_directory:
-                    self._move_up(directory, inner)
-                else:
-                    os.unlink(inner, dir_fd=directory)
+            while entries := _entries(directory, _ENTRIES_AT_ONCE):
+                for inner, is_directory in entries:
+                    if self._left <= 0:
+                        return
+                    self._left -= 1
+                    if is_directory:
+                        self._move_up(directory, inner)
+                    else:
+                        os.unlink(inner, dir_fd=directory)
         os.rmdir(name, dir_fd=self._top)
 
     def _move_up(self, directory: int, name: str) -> str:
@@ -223,7 +226,14 @@ class _Removal:
         return free
 
 
-def _entries(directory: int) -> list[tuple[str, bool]]:
-    """Return the names in a directory, each with whether it is a directory itself."""
+def _entries(directory: int, most: int | None = None) -> list[tuple[str, bool]]:
+    """Return names in a directory, each with whether it is a directory itself.
+
+    Args:
+        directory: open for listing.
+        most: so many are asked for; a directory of any size costs no more than that.
+    """
     with os.scandir(directory) as entries:
-        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        return [
+            (entry.name, entry.is_dir(follow_symlinks=False)) for entry in islice(entries, most)
+        ]

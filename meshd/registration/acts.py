@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from meshd.acts import OperatorActs
     from meshd.batch import Committed
-    from meshd.commands import Register, Unregister, Update
+    from meshd.commands import ClearOn, Register, Unregister, Update
     from meshd.core.model import Agent, Observation
     from meshd.course import SweepCourses
     from meshd.deciding import Deciding
@@ -74,6 +74,10 @@ class Registration:
     def finish(self) -> None:
         """Undo or clear up what was left unfinished, in this run or an earlier one."""
         self._carrier.finish()
+
+    def clear_on(self, control: ClearOn) -> None:
+        """Go on removing what an unregister has set aside."""
+        self._carrier.clear_on(control.number)
 
     def register(self, act: Register) -> Registered:
         """Give a project a manifest, or take the one it has.

@@ -12,10 +12,11 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from meshd.commands import ClearOn
 from meshd.errors import BusyError, MeshdError, StoppingError
 from meshd.looker import RootLostError
 from meshd.looker.writing import Obstacle, Trouble
-from meshd.registration.deeds import from_document, refusal, to_document
+from meshd.registration.deeds import DataDeed, from_document, refusal, to_document
 from meshd.store import intents
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class _Undertaking:
     done: bool = False
     unfinished: MeshdError | None = None
 
+    @property
+    def is_out_of_the_way(self) -> bool:
+        """Whether another deed on the same project may go first: only rubbish is left of this."""
+        return self.done and isinstance(self.deed, DataDeed)
+
 
 class Carrier:
     """Carries out deeds."""
@@ -64,6 +70,8 @@ class Carrier:
         self._shared = shared
         # None until the database was asked what earlier runs have left.
         self._left: dict[int, _Undertaking] | None = None
+        # Numbers of those that are cleared up a part at a time, and have asked to go on.
+        self._clearing: set[int] = set()
 
     def carry_out(self, deed: Deed, looker: Looker, commit: Commit) -> Committed:
         """Do a deed and take it into the registry.
@@ -109,6 +117,14 @@ class Carrier:
             StoreError: the database cannot say what is left.
         """
         for undertaking in list(self._undertakings().values()):
+            if undertaking.number not in self._clearing:
+                self._finish(undertaking)
+
+    def clear_on(self, number: int) -> None:
+        """Go on clearing up a deed that the registry has taken in."""
+        undertaking = self._undertakings().get(number)
+        if undertaking is not None:
+            self._clearing.discard(number)
             self._finish(undertaking)
 
     def require_finished(self, path: str, *, may_write: bool = True) -> None:
@@ -122,7 +138,7 @@ class Carrier:
             BusyError: something still is.
         """
         for undertaking in list(self._undertakings().values()):
-            if undertaking.deed.path != path:
+            if undertaking.deed.path != path or undertaking.is_out_of_the_way:
                 continue
             if not may_write or not self._finish(undertaking):
                 error = self._undertakings()[undertaking.number].unfinished
@@ -204,17 +220,26 @@ class Carrier:
     def _clear(self, undertaking: _Undertaking, looker: Looker) -> MeshdError | None:
         """Clear up; return what to tell whoever waits for the deed, None when all went well."""
         deed = undertaking.deed
+        self._clearing.discard(undertaking.number)
         try:
-            while (answer := looker.run(deed.clear())) is False:
-                pass
+            answer = looker.run(deed.clear())
         except MeshdError as error:
             self._leave(undertaking, error)
+            return None
+        if answer is False:
+            self._come_back(undertaking.number)
             return None
         if isinstance(answer, Trouble) and answer.obstacle is not Obstacle.CHANGED:
             self._leave(undertaking, refusal(answer, deed.path))
             return deed.unclear(answer)
         self._forget(undertaking)
         return refusal(answer, deed.path) if isinstance(answer, Trouble) else None
+
+    def _come_back(self, number: int) -> None:
+        """Clear on in a later turn: what waits is served first."""
+        with contextlib.suppress(StoppingError):  # the next start goes on
+            self._shared.inbox.post(ClearOn(number))
+            self._clearing.add(number)
 
     def _leave(self, undertaking: _Undertaking, error: MeshdError) -> None:
         """Keep what cannot be finished now, and why."""

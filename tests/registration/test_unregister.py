@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from meshd.commands import Allow, Deny, Removal
+from meshd.commands import Allow, Deny, Register, Removal, Unregister
 from meshd.errors import (
     BadRequestError,
     BusyError,
@@ -15,8 +15,9 @@ from meshd.errors import (
     NotFoundError,
     SystemAgentError,
 )
-from tests.harness import delete_manifest, write_bytes, write_manifest
-from tests.registration.conftest import Acting, files_in, manifest_path
+from meshd.looker.removing import RemoveData
+from tests.harness import World, delete_manifest, write_bytes, write_manifest
+from tests.registration.conftest import NEW, Acting, files_in, manifest_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -260,3 +261,65 @@ def test_an_agent_that_its_row_or_its_file_protects_stays(
         acting.register(project, {"description": "hijacked"})
     acting.world.sweep()
     assert acting.world.agents["a"].name == "agent a"
+
+
+def test_very_much_data_goes_in_many_turns_and_keeps_nobody_waiting(
+    acting: Acting, project: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        (project / ".dork" / str(number)).write_text("n")
+    monkeypatch.setattr(RemoveData.__init__, "__defaults__", (10,))
+    act, behind = Unregister("a", Removal.DATA), Register(str(root / "q"), NEW, "mesh")
+    (root / "q").mkdir()
+    for one in (act, behind):
+        acting.world.inbox.post(one)
+    turns = []
+    while batch := acting.world.inbox.take(timeout=0.0):
+        acting.world.reconciler.process(batch)
+        left = len([path for path in project.rglob("*") if path.is_file()])
+        turns.append((behind.future.done(), left))
+    assert turns[0] == (True, 31)  # acknowledged, and so is who came behind
+    assert [left for _, left in turns] == [31, 21, 11, 1, 0]
+    assert act.future.result(timeout=0).path == str(project / ".dork")
+    assert list(project.iterdir()) == []
+    assert acting.intents() == 0
+
+
+def test_a_project_may_be_registered_again_while_its_old_data_goes(
+    acting: Acting, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        (project / ".dork" / str(number)).write_text("n")
+    monkeypatch.setattr(RemoveData.__init__, "__defaults__", (10,))
+    again = Register(str(project), NEW, "mesh")
+    for act in (Unregister("a", Removal.DATA), again):
+        acting.world.inbox.post(act)
+    acting.world.drain()
+    row = again.future.result(timeout=0).agent
+    assert acting.world.live() == {row.id: str(project)}
+    assert list(files_in(project)) == [".dork/agent.json"]
+    assert acting.intents() == 0
+
+
+def test_what_a_stop_has_left_of_the_data_goes_after_the_next_start(
+    tmp_path: Path, root: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(project, "a")
+    for number in range(40):
+        (project / ".dork" / str(number)).write_text("n")
+    world = World(tmp_path / "state", [root])
+    world.sweep()
+    monkeypatch.setattr(RemoveData.__init__, "__defaults__", (10,))
+    act = Unregister("a", Removal.DATA)
+    world.inbox.post(act)
+    batch = world.inbox.take(timeout=0.0)
+    assert batch is not None
+    world.reconciler.process(batch)
+    assert act.future.done()
+    world.stop()
+    world = World(tmp_path / "state", [root])
+    world.sweep()
+    world.drain()
+    assert list(project.iterdir()) == []
+    assert Acting(world).intents() == 0
+    world.stop()
