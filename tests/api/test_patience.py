@@ -80,6 +80,7 @@ def test_whoever_does_not_read_loses_the_connection(
             stream = streams.enter_context(socket.socket(socket.AF_UNIX))
             stream.connect(str(daemon.path))
             stream.sendall(REQUEST * count)
+        until(lambda: any(one._writing_paused for one in connections.copy()))  # type: ignore[union-attr]
         until(lambda: not connections)
 
 
