@@ -7,6 +7,7 @@ errors go to standard error, followed by what to do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -41,14 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; those of the process by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _open_what_is_closed()
     _escape_what_cannot_be_encoded(sys.stdout, sys.stderr)
     try:
         code = _run(given)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has seen enough. What is still buffered must not be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 1  # whoever read has seen enough
+    except (MeshdError, OSError, click.ClickException, click.Abort) as error:
+        known = _as_ours(error)
+        code = known.exit_code
+        _tell(known, as_json=_asks_for_json(given))
+    for stream in (sys.stdout, sys.stderr):
+        _flush_or_discard(stream)
     return code
 
 
@@ -58,13 +64,31 @@ def _run(given: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        raise
-    except (MeshdError, OSError, click.ClickException, click.Abort) as error:
-        known = _as_ours(error)
-        print_error(known, as_json=_asks_for_json(given))
-        return known.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _open_what_is_closed() -> None:
+    """Let a standard stream that is closed lead nowhere, lest a file of ours takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # 0, 1, 2
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - it stays open
+
+
+def _tell(error: MeshdError, *, as_json: bool) -> None:
+    """Print an error where it belongs or, where nothing can be written, on standard error."""
+    try:
+        print_error(error, as_json=as_json)
+    except OSError:
+        with contextlib.suppress(OSError):  # there is nowhere left to say it
+            print_error(error, as_json=False)
+
+
+def _flush_or_discard(stream: TextIO) -> None:
+    """Leave nothing in a stream that Python would try to write at the exit, and fail again."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _as_ours(
