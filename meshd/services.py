@@ -176,15 +176,26 @@ class Services:
         if cookie.cancelled() or cookie.exception() is not None:
             self._sync_by_sweep(result)
             return
-        sync = Sync()
-        sync.future.add_done_callback(lambda done: _settle(result, done, self._synced_by_events))
-        _settle_if_refused(result, lambda: self._inbox.post(sync))
+        self._decide_the_rest(result, self._synced_by_events)
 
     def _sync_by_sweep(self, result: Future[SyncResult]) -> None:
         swept = self._sweeper.request(Source.SWEEP, sync=True)
-        swept.add_done_callback(
-            lambda done: _settle(result, done, lambda: self._synced_by_sweep(done.result()))
-        )
+        swept.add_done_callback(lambda done: self._swept(done, result))
+
+    def _swept(self, swept: Future[SweepResult], result: Future[SyncResult]) -> None:
+        """Go on when the sweep has ended: what an event had put off before may wait longer."""
+        if swept.cancelled() or swept.exception() is not None:
+            _settle(result, swept, lambda: self._synced_by_sweep(swept.result()))
+        else:
+            self._decide_the_rest(result, lambda: self._synced_by_sweep(swept.result()))
+
+    def _decide_the_rest(
+        self, result: Future[SyncResult], answer: Callable[[], SyncResult]
+    ) -> None:
+        """Resolve `result` once everything that waits in the inbox or behind it is decided."""
+        sync = Sync()
+        sync.future.add_done_callback(lambda done: _settle(result, done, answer))
+        _settle_if_refused(result, lambda: self._inbox.post(sync))
 
     def _synced_by_sweep(self, result: SweepResult) -> SyncResult:
         return self._synced("sweep", result.held, result.sick_roots)

@@ -331,7 +331,7 @@ class Watching:
         return {self._root: Coverage("inotify", watched=1, wanted=1)}
 
 
-def services_of(world: World, watcher: Watching) -> Services:
+def services_of(world: World, watcher: Watching | None) -> Services:
     daemon = SimpleNamespace(state=lambda: SimpleNamespace(ready=True))
     return Services(cast("Any", daemon), replace(world.parts, watcher=cast("Any", watcher)))
 
@@ -340,6 +340,7 @@ def swept(world: World, synced: Future[SyncResult]) -> SyncResult:
     world.drain()
     assert sweep_wanted(world)
     world.sweep(sync=True)
+    world.drain()
     return synced.result(timeout=0)
 
 
@@ -379,3 +380,21 @@ def test_a_sync_at_the_stop_is_refused(world: World, root: Path) -> None:
     world.sweeper.stop()
     world.inbox.close()
     assert isinstance(services.sync().exception(timeout=0), StoppingError)
+
+
+def test_a_sync_by_sweep_waits_for_what_an_event_had_put_off(world: World, root: Path) -> None:
+    """The sweep leaves to the event's own second look what may be the half of a move."""
+    marks = scanning(world)
+    delete_manifest(root / "p0")
+    world.hint(root / "p0")
+    world.drain()
+    synced = services_of(world, None).sync()
+    assert sweep_wanted(world)
+    world.sweep(sync=True)
+    world.drain()
+    assert not synced.done()
+    for mark in marks:
+        mark.set_result(None)
+    pass_time(world, 3 * SETTLE)
+    assert set(synced.result(timeout=0).roots.values()) == {"sweep"}
+    assert "a0" not in world.live()
