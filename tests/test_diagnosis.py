@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from meshd.clock import timestamp
-from meshd.diagnosis import Facts, Limits, Severity, StateDirectory, diagnose, is_healthy
+from meshd.diagnosis import (
+    Facts,
+    Limits,
+    Severity,
+    StateDirectory,
+    Unfinished,
+    diagnose,
+    is_healthy,
+)
 from meshd.looker.health import Sickness
 
 NOW = 2_000_000_000.0
@@ -73,6 +81,11 @@ def test_nothing_is_wrong_with_what_is_right() -> None:
     assert diagnose(facts()) == []
 
 
+def test_a_change_that_is_under_way_is_not_wrong() -> None:
+    under_way = (Unfinished("/r/a", ".dork/x.tmp", at(-29)),)
+    assert diagnose(facts(state=state(unfinished=under_way))) == []
+
+
 SHORT = {"watchedDirectories": 5, "watchShortage": "watch-limit"}
 
 
@@ -106,6 +119,8 @@ SHORT = {"watchedDirectories": 5, "watchShortage": "watch-limit"}
          "/s/meshd.db.corrupt-x", "set aside"),
         ({"state": state(policy_problem="it is no JSON")}, "error", "policy", "/s/policy.json",
          "it is no JSON"),
+        ({"state": state(unfinished=(Unfinished("/r/a", ".dork.x.tmp", at(-31)),))}, "warning",
+         "unfinished", "/r/a", ".dork.x.tmp is to go"),
         ({"socket_mode": 0o666}, "remark", "socket-open", "/s/meshd.sock", "mode 0666"),
         ({"claims": (claim("duplicate"),)}, "warning", "duplicate", "/r/copy",
          "it claims a, which /r/a holds; it takes over when the manifest there is gone"),

@@ -121,6 +121,7 @@ def status_document(registry: Registry, now_ns: int, running: Running | None = N
         "roots": _roots(registry, running),
         "lastSweep": _last_sweep(state),
         "claims": {str(outcome): claims.get(outcome, 0) for outcome in _COUNTED_CLAIMS},
+        "unfinished": registry.unfinished(),
         "config": {
             "generation": None if state is None else state.generation,
             "lastReloadOk": None if state is None else state.last_reload_ok,

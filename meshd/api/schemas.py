@@ -277,6 +277,7 @@ class StatusAnswer(Shape):
     roots: list[RootEntry]
     last_sweep: SweepAnswer | None
     claims: ClaimCounts
+    unfinished: int
     config: ConfigState
 
 

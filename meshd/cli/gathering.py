@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshd import __version__
-from meshd.diagnosis import Facts, Limits, StateDirectory
+from meshd.diagnosis import Facts, Limits, StateDirectory, Unfinished
 from meshd.errors import ConfigError, DamagedDatabaseError, MeshdError, NoDaemonError
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _state_directory(path: Path, unchecked: list[str]) -> StateDirectory | None:
         stat.S_IMODE(found.st_mode),
         free,
         tuple(name for name in names if _is_set_aside(name)),
-        _policy_problem(path, unchecked),
+        *_policy(path, unchecked),
     )
 
 
@@ -193,17 +193,20 @@ def _is_set_aside(name: str) -> bool:
     return ".corrupt-" in name and not name.endswith(("-wal", "-shm"))
 
 
-def _policy_problem(directory: Path, unchecked: list[str]) -> str | None:
+def _policy(directory: Path, unchecked: list[str]) -> tuple[str | None, tuple[Unfinished, ...]]:
+    """Return why the mirror of the policy cannot be understood, and what it says is unfinished."""
     from meshd.opening import POLICY
     from meshd.policy import PolicyFile
 
+    policy = None
     try:
-        PolicyFile(directory / POLICY).load()
+        policy = PolicyFile(directory / POLICY).load()
     except DamagedDatabaseError as error:
-        return error.message
+        return error.message, ()
     except MeshdError as error:
         unchecked.append(error.message)
-    return None
+    intents = (policy and policy.intents) or ()
+    return None, tuple(Unfinished(one.path, one.left, one.created_at) for one in intents)
 
 
 def _database_problems(

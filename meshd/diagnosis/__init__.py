@@ -11,7 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshd.diagnosis.agents import agent_findings
-from meshd.diagnosis.findings import Facts, Finding, Limits, Severity, StateDirectory
+from meshd.diagnosis.findings import (
+    Facts,
+    Finding,
+    Limits,
+    Severity,
+    StateDirectory,
+    Unfinished,
+)
 from meshd.diagnosis.place import place_findings
 from meshd.diagnosis.roots import root_findings
 from meshd.diagnosis.service import service_findings
@@ -19,7 +26,16 @@ from meshd.diagnosis.service import service_findings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Facts", "Finding", "Limits", "Severity", "StateDirectory", "diagnose", "is_healthy"]
+__all__ = [
+    "Facts",
+    "Finding",
+    "Limits",
+    "Severity",
+    "StateDirectory",
+    "Unfinished",
+    "diagnose",
+    "is_healthy",
+]
 
 _ORDER = tuple(Severity)
 

@@ -49,6 +49,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A change of a project's files that was not finished.
+
+    Attributes:
+        path: the project.
+        left: what is left of it there, relative to the project.
+        since: when it began, RFC 3339.
+    """
+
+    path: str
+    left: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
 class StateDirectory:
     """The state directory as `stat` shows it.
 
@@ -58,6 +73,7 @@ class StateDirectory:
         free_bytes: what the file system has left for its owner.
         set_aside: names of databases that were found damaged and kept.
         policy_problem: why `policy.json` cannot be understood, None when it can.
+        unfinished: changes of files that were begun and not finished, under way or left.
     """
 
     path: str
@@ -66,6 +82,7 @@ class StateDirectory:
     free_bytes: int
     set_aside: tuple[str, ...] = ()
     policy_problem: str | None = None
+    unfinished: tuple[Unfinished, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

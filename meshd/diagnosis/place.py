@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from meshd.diagnosis.findings import Facts, Finding, Severity, StateDirectory, quoted
@@ -13,6 +14,8 @@ PRIVATE_MODE: Final = 0o700
 OTHERS_WRITE: Final = 0o022
 LITTLE_BYTES: Final = 64 * 1024 * 1024
 """With less left, the next large batch may fail to commit."""
+UNDER_WAY_SECONDS: Final = 30.0
+"""A change of files that began later than that is most likely under way."""
 
 
 def place_findings(facts: Facts) -> Iterator[Finding]:
@@ -20,6 +23,7 @@ def place_findings(facts: Facts) -> Iterator[Finding]:
     if facts.state is not None:
         yield from _directory(facts.state, facts.user)
         yield from _kept_files(facts.state)
+        yield from _unfinished(facts.state, facts.now)
     if facts.socket_mode is not None and facts.socket_mode & OTHERS_WRITE:
         yield Finding(
             Severity.REMARK, "socket-open", facts.socket,
@@ -69,6 +73,18 @@ def _kept_files(state: StateDirectory) -> Iterator[Finding]:
             "a database was set aside, and a new one built from the manifests",
             "look at the disk if it was damaged; delete the file once it is of no use",
         )  # fmt: skip
+
+
+def _unfinished(state: StateDirectory, now: float) -> Iterator[Finding]:
+    for change in state.unfinished:
+        if now - datetime.fromisoformat(change.since).timestamp() > UNDER_WAY_SECONDS:
+            yield Finding(
+                Severity.WARNING, "unfinished", change.path,
+                f"a change of its files, begun {change.since}, is not finished: {change.left}"
+                " is to go or to be put back",
+                "see that meshd may write there, that nothing is mounted in it, and that no new"
+                " `.dork` is in its way; then: meshd sweep. The daemon's log says why",
+            )  # fmt: skip
 
 
 def _database(facts: Facts) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from meshd.looker.files import (
@@ -25,6 +26,7 @@ from meshd.looker.files import (
     sync,
     sync_project,
 )
+from meshd.looker.mounts import mounts_within
 from meshd.looker.renaming import is_there, set_aside, take_name
 from meshd.looker.writing import Obstacle, Trouble, trouble_of
 
@@ -60,8 +62,13 @@ class TakeData:
     aside: Aside
 
     def __call__(self, root: OpenRoot) -> Trouble | None:
-        """Set it aside; what it leaves behind when it fails is for `UndoData`."""
+        """Set it aside, unless something is mounted there.
+
+        What it leaves behind when it fails is for `UndoData`.
+        """
         aside = self.aside
+        if mounts_within(f"{aside.path}/{DORK}", Path("/proc/self/mountinfo").read_bytes()):
+            return Trouble(Obstacle.MOUNT)
         try:
             with open_project(root, aside.path) as project:
                 set_aside(project, DORK, aside.name)

@@ -46,6 +46,7 @@ class Obstacle(StrEnum):
     NO_PROJECT = "project-missing"
     NO_DORK = "dork-not-a-directory"
     TAKEN = "name-taken"
+    MOUNT = "mounted-there"
     FAILED = "failed"
 
 
@@ -255,4 +256,6 @@ def trouble_of(error: OSError) -> Trouble:
         return Trouble(Obstacle.NO_DORK, errno_word(error))
     if error.errno == errno.ENOENT:
         return Trouble(Obstacle.NO_PROJECT, errno_word(error))
+    if error.errno == errno.EBUSY:
+        return Trouble(Obstacle.MOUNT, errno_word(error))
     return Trouble(Obstacle.FAILED, errno_word(error))

@@ -98,10 +98,11 @@ class DataDeed:
 
     def unclear(self, trouble: Trouble) -> MeshdError | None:
         """Return what to tell a caller when that fails: the data was to be gone."""
+        why = refusal(trouble, self.path)
         return NotWritableError(
             f"the agent is unregistered, and {self.aside.name} in {self.path!a} is not removed yet:"
-            f" {trouble.detail}",
-            hint="see that meshd may write there; every sweep tries again",
+            f" {trouble.detail or trouble.obstacle}",
+            hint=f"{why.hint}; every sweep tries again",
         )
 
 
@@ -149,6 +150,11 @@ def refusal(trouble: Trouble, path: str) -> MeshdError:
         return NotWritableError(
             f"{path!a} has a new `.dork`; what is left of the old one is {trouble.detail} there",
             hint="move what you need of it into `.dork`, and remove the rest",
+        )
+    if trouble.obstacle is Obstacle.MOUNT:
+        return NotWritableError(
+            f"something is mounted in `.dork` of {path!a}",
+            hint="unmount it first, or keep the data",
         )
     return NotWritableError(
         f"the files of {path!a} cannot be changed: {trouble.detail}",

@@ -36,6 +36,12 @@ class Intent:
     document: Mapping[str, object]
     created_at: str
 
+    @property
+    def left(self) -> str:
+        """What it may leave in the project, relative to it."""
+        name = self.document.get("temporary")
+        return str(self.document.get("name")) if name is None else f".dork/{name}"
+
 
 def add(
     connection: apsw.Connection, kind: str, path: str, document: Mapping[str, object], at: str

@@ -330,6 +330,10 @@ class Registry:
         rows = self._rows("SELECT agent_id, path FROM incumbents")
         return {agent_id: os.fsdecode(path) for agent_id, path in rows}
 
+    def unfinished(self) -> int:
+        """Return how many changes of files are under way, or were left unfinished."""
+        return int(self._rows("SELECT count(*) FROM intents")[0][0])
+
     def meta(self, key: str, default: str = "") -> str:
         """Return a value of the meta table."""
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))

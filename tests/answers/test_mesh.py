@@ -13,7 +13,7 @@ from meshd.core.model import (
     RootState,
     Source,
 )
-from meshd.store import apply, changelog
+from meshd.store import apply, changelog, intents
 from meshd.store.transactions import transaction
 from tests.answers.filled import HOUR, NOW_NS, STATE, SWEEP, Base, agent, ago, claim, unreachable
 
@@ -43,6 +43,13 @@ def test_every_row_is_counted_once_by_how_it_is(base: Base) -> None:
     assert expected == {key: status[key] for key in expected}
     listed = answers.unreachable_document(base.registry, NOW_NS)["agents"]
     assert status["unreachableCount"] == len(listed)
+
+
+def test_changes_of_files_that_are_not_finished_are_counted(base: Base) -> None:
+    assert answers.status_document(base.registry, NOW_NS)["unfinished"] == 0
+    with transaction(base.connection):
+        intents.add(base.connection, "data", "/root/a", {"name": ".dork.x.tmp"}, ago(1))
+    assert answers.status_document(base.registry, NOW_NS)["unfinished"] == 1
 
 
 def test_without_a_daemon_what_only_it_knows_is_null(base: Base) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from meshd.commands import Removal
 from meshd.errors import BusyError, NotWritableError
-from meshd.looker import LocalLooker, RootLostError
+from meshd.looker import LocalLooker, RootLostError, removing
 from meshd.looker.writing import PutManifest, UndoSwap
 from tests.harness import World, write_manifest
 from tests.registration.conftest import NEW, Acting, files_in, manifest_path
@@ -149,15 +149,43 @@ def test_data_behind_a_mount_is_not_removed(acting: Acting, project: Path, tmp_p
     acting.world.sweep()
     subprocess.run(["mount", "--bind", tmp_path / "precious", mount_point], check=True)
     try:
-        with pytest.raises(NotWritableError, match="EBUSY"):
+        before = files_in(project)
+        with pytest.raises(NotWritableError, match="something is mounted") as caught:
             acting.unregister("a", Removal.DATA)
+        assert "unmount" in (caught.value.hint or "")
+        assert files_in(project) == before
+        assert acting.world.live() == {"a": str(project)}
+    finally:
+        subprocess.run(["umount", mount_point], check=True)
+    assert acting.intents() == 0
+    acting.unregister("a", Removal.DATA)
+    assert list(project.iterdir()) == []
+
+
+@needs_root
+def test_data_that_something_is_mounted_in_meanwhile_stays_until_it_is_unmounted(
+    acting: Acting, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "note").write_text("keep")
+    write_manifest(project, "a")
+    mount_point = project / ".dork" / "in" / "mounted"
+    mount_point.mkdir(parents=True)
+    acting.world.sweep()
+    monkeypatch.setattr(removing, "mounts_within", lambda *_: frozenset())
+    subprocess.run(["mount", "--bind", tmp_path / "precious", mount_point], check=True)
+    try:
+        with pytest.raises(NotWritableError, match=r"is unregistered, and .* EBUSY") as caught:
+            acting.unregister("a", Removal.DATA)
+        assert "unmount" in (caught.value.hint or "")
         assert (tmp_path / "precious" / "note").read_text() == "keep"
         assert acting.world.agents == {}
+        assert acting.register(project).created  # the rubbish is in nobody's way
     finally:
         (found,) = (path for path in project.rglob("mounted"))
         subprocess.run(["umount", found], check=True)
     acting.world.sweep()
-    assert list(project.iterdir()) == []
+    assert list(files_in(project)) == [".dork/agent.json"]
     assert acting.intents() == 0
 
 

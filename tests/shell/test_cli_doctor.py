@@ -8,6 +8,10 @@ import pytest
 
 from meshd import __version__
 from meshd.cli.doctor import MOST_OF_ONE_KIND
+from meshd.cli.gathering import _state_directory
+from meshd.diagnosis import Unfinished
+from meshd.policy import Policy, PolicyFile
+from meshd.store.intents import Intent
 from tests.shell.command_line import CommandLine
 from tests.shell.fake_daemon import FakeDaemon, fake_daemon
 
@@ -86,3 +90,15 @@ def test_a_daemon_that_refuses_to_answer_is_a_finding(
     ran = meshd("doctor", "--fail-on-findings")
     assert ran.code == 6
     assert "cannot be asked: not you\n         -> be root\n" in ran.out
+
+
+def test_a_change_of_files_that_is_not_finished_is_named_with_what_is_left(
+    tmp_path: Path,
+) -> None:
+    document = {"temporary": ".agent.json.x.tmp", "done": False}
+    intent = Intent(1, "manifest", "/r/a", document, "2026-01-01T00:00:00.000Z")
+    PolicyFile(tmp_path / "policy.json").save(Policy("e", intents=(intent,)))
+    state = _state_directory(tmp_path, [])
+    assert state is not None
+    expected = Unfinished("/r/a", ".dork/.agent.json.x.tmp", "2026-01-01T00:00:00.000Z")
+    assert state.unfinished == (expected,)
