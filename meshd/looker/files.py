@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from meshd.core.model import FileIdentity
 from meshd.looker.look import READ_FLAGS, below, read_bounded
-from meshd.looker.renaming import is_there
+from meshd.looker.renaming import is_there, take_name
 from meshd.looker.syscalls import closing, open_directory
 
 if TYPE_CHECKING:
@@ -170,10 +170,31 @@ def holds(
     return identity == FileIdentity(status.st_dev, status.st_ino)
 
 
-def remove(directory: int, name: str) -> None:
-    """Remove a file, if it is there."""
-    if is_there(directory, name):
+def remove(directory: int, name: str) -> bool:
+    """Remove a file, if it is there; return whether nothing is left.
+
+    A directory of that name is its owner's, who put it where the file was: unless it is empty,
+    it is left under a name that can be seen.
+    """
+    if not is_there(directory, name):
+        return True
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
         os.unlink(name, dir_fd=directory)
+        return True
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        take_name(directory, name, kept_name(name))
+        return False
+    return True
+
+
+def kept_name(temporary: str) -> str:
+    """Return the visible name of what is left to its owner."""
+    return f"{temporary.strip('.').removesuffix('.tmp')}.kept"
 
 
 def remove_empty(project: int, name: str) -> None:

@@ -21,6 +21,7 @@ from meshd.looker.files import (
     GONE,
     MANIFEST,
     holds,
+    kept_name,
     make_dork,
     open_dork,
     open_project,
@@ -56,7 +57,7 @@ class Trouble:
 
     Attributes:
         detail: the name of an error number, when the kernel gave one; of what stays aside,
-            when its name is taken.
+            when its name is taken; of what is left to its owner.
     """
 
     obstacle: Obstacle
@@ -168,6 +169,8 @@ class TakeManifest:
 class UndoSwap:
     """Task: take back what is left of a swap, however far it came; twice does no more.
 
+    A directory that its owner has put in the way is left to them, and CHANGED is told.
+
     Attributes:
         ours: which file was put, when that is known.
     """
@@ -183,14 +186,14 @@ class UndoSwap:
                 with open_dork(project) as dork:
                     settle_spare(dork, swap.temporary)
                     self._take_back(dork)
-                    remove(dork, swap.temporary)
+                    is_tidy = remove(dork, swap.temporary)
                     sync(dork)
                 if swap.makes_dork:
                     remove_empty(project, DORK)
         except OSError as error:
             # Where the project or `.dork` is gone, so is what was put there.
             return None if error.errno in GONE else trouble_of(error)
-        return None
+        return None if is_tidy else Trouble(Obstacle.CHANGED, kept_name(swap.temporary))
 
     def _take_back(self, dork: int) -> None:
         swap = self.swap
@@ -234,7 +237,8 @@ class ClearSwap:
                     if self._was_saved_late(dork):
                         exchange(dork, swap.temporary, MANIFEST)
                         trouble = Trouble(Obstacle.CHANGED)
-                    remove(dork, swap.temporary)
+                    if not remove(dork, swap.temporary):
+                        trouble = Trouble(Obstacle.CHANGED, kept_name(swap.temporary))
                     sync(dork)
                 if swap.new is None:
                     remove_empty(project, DORK)

@@ -212,8 +212,7 @@ class Carrier:
             self._leave(undertaking, refusal(trouble, deed.path))
             return
         if trouble is not None:
-            # What its owner has put in the way stays beside it, under a name of its own.
-            self._shared.log.error("data_left", path=deed.path, why=str(trouble.obstacle))
+            self._tell_kept(deed, trouble)
         if is_over:
             self._forget(undertaking)
 
@@ -233,13 +232,24 @@ class Carrier:
             self._leave(undertaking, refusal(answer, deed.path))
             return deed.unclear(answer)
         self._forget(undertaking)
-        return refusal(answer, deed.path) if isinstance(answer, Trouble) else None
+        if not isinstance(answer, Trouble):
+            return None
+        if answer.detail is not None:
+            self._tell_kept(deed, answer)
+            return None  # the call itself is done
+        return refusal(answer, deed.path)
 
     def _come_back(self, number: int) -> None:
         """Clear on in a later turn: what waits is served first."""
         with contextlib.suppress(StoppingError):  # the next start goes on
             self._shared.inbox.post(ClearOn(number))
             self._clearing.add(number)
+
+    def _tell_kept(self, deed: Deed, trouble: Trouble) -> None:
+        """Log that something of its owner lay in the way, and stays under a name of its own."""
+        self._shared.log.error(
+            "data_left", path=deed.path, why=str(trouble.obstacle), left=trouble.detail
+        )
 
     def _leave(self, undertaking: _Undertaking, error: MeshdError) -> None:
         """Keep what cannot be finished now, and why."""

@@ -14,6 +14,7 @@ import pytest
 from meshd.commands import Forget, Removal
 from meshd.deciding import Deciding
 from meshd.errors import BusyError, ConflictError, MeshdError, StoreError
+from meshd.looker import writing
 from tests.harness import World, delete_manifest, manifest, write_bytes, write_manifest
 from tests.registration.conftest import Acting, files_in, manifest_path
 from tests.registration.faults import DeathError, Faults
@@ -389,3 +390,36 @@ def test_a_backup_made_during_a_call_undoes_nothing_that_was_acknowledged(
     assert acting.world.live() == {agent_id: str(project)}
     assert acting.intents() == 0
     acting.world.stop()
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+@pytest.mark.parametrize("name", ["update", "unregister"])
+def test_a_directory_put_where_the_manifest_was_is_left_to_its_owner(
+    acting: Acting, project: Path, name: str, is_empty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(project, "a", description="old")
+    acting.world.sweep()
+
+    def interrupted(real: Callable[..., None]) -> Callable[..., None]:
+        def rename(*given: Any) -> None:  # noqa: ANN401 - passed on
+            monkeypatch.undo()
+            manifest_path(project).unlink()
+            manifest_path(project).mkdir()
+            if not is_empty:
+                (manifest_path(project) / "note").write_text("keep")
+            real(*given)
+            save(project)
+
+        return rename
+
+    step = "exchange" if name == "update" else "set_aside"
+    monkeypatch.setattr(writing, step, interrupted(getattr(writing, step)))
+    with pytest.raises(ConflictError):
+        CALLS[name](acting, project)
+    acting.world.sweep()
+    assert acting.intents() == 0
+    assert acting.world.agents["a"].description == "by hand"
+    kept = [path for path in files_in(project) if path.endswith(".kept/note")]
+    assert len(kept) == (0 if is_empty else 1)
+    assert list(project.rglob("*.tmp")) == []
+    assert acting.update("a", {"color": "ours"}).changed
