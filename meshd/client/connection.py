@@ -6,9 +6,10 @@ thread uses a connection.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshd.errors import NoDaemonError
 
@@ -38,6 +39,15 @@ class Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connect before the deadline; see `Address.connect`."""
         self.sock = self._address.connect(self._left())
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - http.client's own
+        """Send a part of a request.
+
+        A daemon that refuses before it has read the body closes its end. Its answer is there
+        all the same, and is read next; where there is none, reading says so.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            super().send(data)
 
     def limit(self, stream: socket.socket | None) -> None:
         """Let the next wait on a socket end at the deadline.

@@ -66,7 +66,7 @@ mkdir -p "$units" "$root/etc/systemd/user" "$root/etc/systemd/journald.conf.d"
 for unit in systemd-sysctl.service systemd-modules-load.service systemd-remount-fs.service \
     systemd-udevd.service systemd-udev-trigger.service systemd-udevd-kernel.socket \
     systemd-udevd-control.socket systemd-journald-audit.socket systemd-logind.service \
-    systemd-journal-flush.service timers.target dbus.service dbus.socket; do
+    timers.target dbus.service dbus.socket; do
     ln -s /dev/null "$units/$unit"
 done
 printf '%s\n' '[Journal]' Storage=persistent RateLimitIntervalSec=0 ReadKMsg=no \

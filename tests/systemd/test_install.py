@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.systemd.box import Box, Done
 
+pytestmark = pytest.mark.slow  # each starts services of its own
+
 
 @pytest.fixture(params=["system", "user"])
 def host(request: pytest.FixtureRequest, box: Box) -> Iterator[Service]:

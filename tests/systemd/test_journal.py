@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from tests.systemd.service import PROJECTS
 
 if TYPE_CHECKING:
     from tests.systemd.service import SystemService
+
+pytestmark = pytest.mark.slow  # each starts services of its own
 
 FORGED: Final = "x\nMESHD_EVENT=removed\nPRIORITY=0\n_UID=0"
 

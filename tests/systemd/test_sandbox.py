@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from tests.systemd.service import PROJECTS, SHIPPED
 
 if TYPE_CHECKING:
     from tests.systemd.service import SystemService
+
+pytestmark = pytest.mark.slow  # each starts services of its own
 
 
 FORBIDDEN: Final = {

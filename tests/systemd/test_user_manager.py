@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.systemd.service import PROJECTS
 
 if TYPE_CHECKING:
     from tests.systemd.service import UserService
+
+pytestmark = pytest.mark.slow  # each starts services of its own
 
 
 def test_it_starts_reloads_and_stops_without_root(user_service: UserService) -> None:
