@@ -36,6 +36,8 @@ HEARTBEAT_SECONDS: Final = 15.0
 WAIT_LIMIT_SECONDS: Final = 60.0
 """A longer wait is cut to this, so that no request outlasts what lies between it and us."""
 
+_MOST_DIGITS: Final = 19  # of a number below 2**63; Python reads no number of 5,000
+
 router = APIRouter(tags=["registry"], responses=schemas.FAILURES)
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}},
@@ -51,8 +53,8 @@ def position(text: object) -> Position:
         ValueError: it is neither `SEQ` nor `EPOCH-SEQ`.
     """
     epoch, dash, seq = str(text).rpartition("-")
-    wrong = not (seq.isascii() and seq.isdigit()) or int(seq) >= 2**63
-    if wrong or (dash and not (epoch.isascii() and epoch.isalnum())):
+    wrong = not (seq.isascii() and seq.isdigit()) or len(seq) > _MOST_DIGITS
+    if wrong or int(seq) >= 2**63 or (dash and not (epoch.isascii() and epoch.isalnum())):
         raise ValueError("must be SEQ or EPOCH-SEQ")
     return Position(epoch or None, int(seq))
 

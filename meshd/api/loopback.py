@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from meshd.errors import ConfigError, MeshdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 TOKEN_LIMIT_BYTES: Final = 4096
 _BACKLOG: Final = 128
@@ -143,7 +143,7 @@ def address_of(listening: socket.socket) -> str:
     return f"[{host}]:{port}" if listening.family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def refusal(headers: Iterable[tuple[bytes, bytes]], token: Token | None) -> Refusal | None:
+def refusal(headers: Collection[tuple[bytes, bytes]], token: Token | None) -> Refusal | None:
     """Return why a request over TCP is refused, None when it is let in.
 
     Args:
@@ -154,7 +154,8 @@ def refusal(headers: Iterable[tuple[bytes, bytes]], token: Token | None) -> Refu
     if not _is_loopback(b"//" + given.get(b"host", b"")):
         hint = "ask for http://127.0.0.1 or http://localhost"
         return Refusal(403, "permission", "the Host is not this machine's loopback", hint)
-    if b"origin" in given and not _is_loopback(given[b"origin"]):
+    # Each of them, should there be several: of two hosts the server itself refuses.
+    if not all(_is_loopback(value) for name, value in headers if name == b"origin"):
         hint = "a page from elsewhere may not talk to meshd"
         return Refusal(403, "permission", "the Origin is not this machine's loopback", hint)
     shown = given.get(b"authorization", b"")

@@ -2,19 +2,24 @@
 
 Owns the bodies that carry keys of a manifest. Each key has the type that the manifest gives it;
 what more a value must be, and which keys may be said at all, is judged where the manifest is
-written. Promises: only what a caller said is passed on, unknown keys too, and all of it can be
-written as JSON.
+written. Promises: only what a caller said is passed on, and all of it can be written as JSON.
+Keys that no manifest of ours has are ignored, as the peer ignores them; those that are not a
+caller's to give are refused, unless they say what is so already.
 """
 
 # Annotations here are read at run time by the framework, so they are not postponed.
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from meshd import answers
 from meshd.api.requests import PathText
+from meshd.core.editing import EDITABLE
+from meshd.core.model import Agent
 
 _Word = Annotated[str, Field(min_length=1)]
 _Trait = Annotated[int, Field(ge=1, le=5)]
@@ -100,6 +105,29 @@ def _writable(members: dict[str, Any]) -> dict[str, Any]:
 
 
 Said = Annotated[Members, AfterValidator(_writable)]
+
+
+GIVEN: Final = frozenset({"id", "registeredAt", "registeredBy", "isSystem", "mcpServers"})
+"""Keys of a manifest that are not a caller's to give."""
+
+
+def meant(said: Mapping[str, Any], agent: Agent | None) -> dict[str, Any]:
+    """Return what a caller wants to change.
+
+    Args:
+        said: the keys of its request.
+        agent: the row it speaks of, None when there is none.
+
+    Returns:
+        The keys that may be set, and those that are not the caller's to give and differ from
+        what is there; whoever writes the manifest refuses them.
+    """
+    shown = {} if agent is None else answers.manifest_document(agent)
+    # Who is a system agent is not up for discussion, not even to say that it is one.
+    same = {key for key in GIVEN & said.keys() if key in shown and shown[key] == said[key]}
+    if agent is not None and agent.is_system:
+        same -= {"isSystem"}
+    return {key: said[key] for key in said if key in EDITABLE | (GIVEN - same)}
 
 
 class RegisterRequest(BaseModel):

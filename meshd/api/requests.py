@@ -112,26 +112,35 @@ KeepManifest = Annotated[
     Switch, Query(alias="keepManifest", description="Deny the path instead of changing it.")
 ]
 
-_ENTITY_TAG: Final = re.compile(r'(?:"(?P<quoted>[0-9]{1,18})"|(?P<bare>[0-9]{1,18})|\*)', re.ASCII)
+_TAG: Final = r'(?:W/)?"[!#-~]*"'
+_IF_MATCH: Final = rf"(?:[*]|[0-9]{{1,18}}|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*)"
+_SEQ: Final = re.compile(r'(?<!/)"([0-9]{1,18})"', re.ASCII)
 
 
-def _expected_seq(text: object) -> int | None:
-    """Return the seq a caller has seen: `"7"`, `7`, or `*` for any.
+def _expected_seqs(text: object) -> frozenset[int] | None:
+    """Return the seqs a caller has seen, as If-Match says them (RFC 9110 §13.1.1).
+
+    A tag that is weak, or is none of ours, is well-formed and matches no state. A bare number is
+    taken too, for a person.
+
+    Returns:
+        None for `*`, which is any.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is not the value of an If-Match.
     """
-    found = _ENTITY_TAG.fullmatch(str(text))
-    if found is None:
-        raise ValueError('must be "SEQ", SEQ or *')
-    seq = found["quoted"] or found["bare"]
-    return None if seq is None else int(seq)
+    said = str(text)
+    if re.fullmatch(_IF_MATCH, said, re.ASCII) is None:
+        raise ValueError('must be "SEQ", several of them with commas between, or *')
+    if said == "*":
+        return None
+    return frozenset(map(int, [said] if said.isdigit() else _SEQ.findall(said)))
 
 
-ExpectedSeq = Annotated[
+ExpectedSeqs = Annotated[
     Any,
-    PlainValidator(_expected_seq),
-    WithJsonSchema({"type": "string", "pattern": '^("[0-9]{1,18}"|[0-9]{1,18}|[*])$'}),
+    PlainValidator(_expected_seqs),
+    WithJsonSchema({"type": "string", "pattern": f"^{_IF_MATCH}$"}),
     Header(alias="If-Match", description="The agent's seq that the change is meant for."),
 ]
 

@@ -96,7 +96,19 @@ def _said(members: Iterable[tuple[str, Any]], options: dict[str, Any]) -> Docume
     said = {key: options[key] for key in _KEYS if options[key] is not None}
     if options["capabilities"]:
         said["capabilities"] = list(options["capabilities"])
-    return {**said, **dict(members)}
+    return _known({**said, **dict(members)})
+
+
+def _known(said: Document) -> Document:
+    """Refuse a key that cannot be set; the daemon would ignore one that it does not know.
+
+    Raises:
+        BadRequestError: it names the key.
+    """
+    from meshd.core.editing import require_editable
+
+    require_editable(said)
+    return said
 
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be, and change nothing.")
@@ -179,7 +191,7 @@ def update(
     **options: Any,  # noqa: ANN401 - click's values
 ) -> None:
     """Change what the manifest of an agent says; all its other keys stay as they are."""
-    changes = {**_said(members, options), **dict.fromkeys(clear)}
+    changes = {**_said(members, options), **_known(dict.fromkeys(clear))}
     if not changes:
         raise click.UsageError("say what is to change, for example --description TEXT")
     session = current_session()

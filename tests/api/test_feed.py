@@ -404,3 +404,9 @@ def test_a_wake_after_the_end_or_before_the_beginning_is_harmless(feeding: Feedi
     feed.wake()
     with socket.socket(socket.AF_UNIX) as asking, pytest.raises(FileNotFoundError):
         asking.connect(str(feeding.path))
+
+
+def test_a_number_too_long_to_read_is_refused_in_our_own_words(feeding: Feeding) -> None:
+    status, answer = feeding.get(f"?since={'1' * 5000}")
+
+    assert (status, "must be SEQ or EPOCH-SEQ" in answer["error"]["message"]) == (400, True)

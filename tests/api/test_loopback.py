@@ -244,6 +244,15 @@ def test_bytes_that_trickle_do_not_prolong_a_head(
         pytest.fail("it was never cut")
 
 
+@pytest.mark.parametrize("last", ["http://localhost", "https://evil.example"])
+def test_every_origin_that_is_named_is_judged(asked: Daemon, last: str) -> None:
+    origins = ["http://localhost", "https://evil.example", last]
+    headers = [("authorization", f"Bearer {TOKEN}"), *(("origin", one) for one in origins)]
+
+    with over_tcp(asked) as client:
+        assert error_of(client.get("/healthz", headers=headers)) == (403, "permission")
+
+
 def test_a_flood_on_the_port_leaves_the_socket_its_room(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

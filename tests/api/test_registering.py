@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from meshd.api import schemas
+from meshd.api.members import GIVEN
 from meshd.api.mesh_schemas import RegisteredAnswer, UnregisteredAnswer
 from tests.api.running import MESH, Daemon, error_of
 from tests.harness import write_bytes, write_manifest
@@ -184,7 +185,30 @@ def test_a_change_for_an_older_state_is_refused(daemon: Daemon, form: str) -> No
     assert change("third", "*").status_code == 200
 
 
-@pytest.mark.parametrize("tag", ['W/"1"', "x", '"1", "2"', "-1", '"', "9" * 19])
+@pytest.mark.parametrize("tag", ['W/"SEQ"', '"x"', '"SEQ0", "x"', '""', f'"{"9" * 19}"'])
+def test_a_tag_that_is_not_the_agents_state_is_a_conflict(daemon: Daemon, tag: str) -> None:
+    path = daemon.agent("a")
+    seq = daemon.listed()["a"]["seq"]
+    headers = {"if-match": tag.replace("SEQ", str(seq))}
+
+    answer = daemon.http.patch(f"{MESH}/agents/a", json={"name": "n"}, headers=headers)
+    unknown = daemon.http.patch(f"{MESH}/agents/b", json={"name": "n"}, headers=headers)
+
+    assert (error_of(answer), on_disk(path)["name"]) == ((412, "conflict"), "agent a")
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("tag", ['"1", "SEQ"', '"x","SEQ"', '"SEQ" , W/"1"', "SEQ", "*"])
+def test_a_tag_among_several_lets_a_change_pass(daemon: Daemon, tag: str) -> None:
+    daemon.agent("a")
+    headers = {"if-match": tag.replace("SEQ", str(daemon.listed()["a"]["seq"]))}
+
+    answer = daemon.http.patch(f"{MESH}/agents/a", json={"name": "n"}, headers=headers)
+
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("tag", ["x", "-1", '"', '"1" "2"', '"1",', "9" * 19])
 def test_a_tag_that_is_none_is_a_bad_request(asked: Daemon, tag: str) -> None:
     answer = asked.http.patch(f"{MESH}/agents/a", json={}, headers={"if-match": tag})
 
@@ -196,7 +220,7 @@ def test_keys_that_are_not_the_callers_are_refused(daemon: Daemon, key: str) -> 
     path = daemon.agent("a")
     before = on_disk(path)
 
-    answer = daemon.http.patch(f"{MESH}/agents/a", json={key: []})
+    answer = daemon.http.patch(f"{MESH}/agents/a", json={key: ["other"]})
 
     assert error_of(answer) == (400, "bad-request")
     assert before == on_disk(path)
@@ -217,6 +241,43 @@ def test_a_system_agent_is_protected(daemon: Daemon) -> None:
         assert error_of(answer) == (403, "system-agent")
     assert daemon.http.patch(agent, json={"color": "red"}).status_code == 200
     assert on_disk(path)["color"] == "red"
+
+
+# keys
+
+
+def test_keys_that_no_manifest_of_ours_has_are_ignored(daemon: Daemon) -> None:
+    path = project(daemon)
+    said = {**SAID, "entrypoint": "x"}
+
+    answer = register(daemon, path, overrides=said)
+    changed = daemon.http.patch(
+        f"{MESH}/agents/{answer.json()['id']}", json={"projectPath": "/x", "color": "red"}
+    )
+
+    assert (answer.status_code, changed.status_code) == (201, 200)
+    assert (on_disk(path).keys() & {"entrypoint", "projectPath"}, on_disk(path)["color"]) == (
+        set(),
+        "red",
+    )
+
+
+@pytest.mark.parametrize("key", sorted(GIVEN))
+def test_what_is_not_the_callers_to_give_may_be_said_again_but_not_changed(
+    daemon: Daemon, key: str
+) -> None:
+    path = daemon.agent("a")
+    shown = daemon.get("/agents/a")
+    other = {"id": "b", "isSystem": True, "mcpServers": [{"name": "n"}]}.get(key, "2001-01-01")
+
+    again = daemon.http.patch(f"{MESH}/agents/a", json={**shown, "name": "new"})
+    changed = daemon.http.patch(f"{MESH}/agents/a", json={key: other})
+    registered = register(daemon, path, overrides={key: other})
+    new = register(daemon, project(daemon, "other"), overrides={**SAID, key: other})
+
+    assert (again.status_code, again.json()["name"]) == (200, "new")
+    for refused in (changed, registered, new):
+        assert (refused.status_code, key in refused.json()["error"]) == (400, True)
 
 
 # unregister

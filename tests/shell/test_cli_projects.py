@@ -213,6 +213,16 @@ def test_an_update_says_what_changes_and_what_is_cleared(
     assert daemon.asked == [("PATCH", "/api/mesh/agents/a", changes)]
 
 
+@pytest.mark.parametrize(
+    "said", [["--set", "colour=1"], ["--set", 'id="b"'], ["--clear", "x"], ["--clear", "name"]]
+)
+def test_a_key_that_cannot_be_set_is_refused_before_anything_is_asked(
+    meshd: CommandLine, daemon: FakeDaemon, said: list[str]
+) -> None:
+    assert meshd("update", "a", *said).code == 2
+    assert daemon.asked == []
+
+
 def test_a_lost_update_is_refused_with_what_to_do(meshd: CommandLine, daemon: FakeDaemon) -> None:
     said = {"error": "it has changed", "code": "conflict", "hint": "read it again"}
     daemon.answer("PATCH /api/mesh/agents/a", said, status=412)
