@@ -18,7 +18,7 @@ from meshd.core.lifecycle import Event, state_of, transition
 from meshd.core.model import Agent, Change, Denial, Hint, Kind, RootState, Source
 from meshd.core.namespace import normalise
 from meshd.core.snapshot import snapshot
-from meshd.errors import BadRequestError, MeshdError, NotFoundError, StoppingError
+from meshd.errors import BadRequestError, NotFoundError, StillLiveError, StoppingError
 from meshd.store import apply, changelog
 from meshd.store.registry import Registry
 
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from meshd.course import SweepCourses
     from meshd.deciding import Deciding
     from meshd.shared import Shared
-
-
-class StillLiveError(MeshdError):
-    """The agent is live; dropping its row would bring it back at the next look."""
-
-    code = "still-live"
 
 
 class OperatorActs:

@@ -92,6 +92,22 @@ class BusyError(MeshdError):
     code = "busy"
 
 
+class GoneError(MeshdError):
+    """The change log cannot go on from where the caller is.
+
+    Its entries are no longer kept, or are those of a database that was rebuilt. The caller
+    reads the registry anew, and follows from the `epoch` and `seq` of its status.
+    """
+
+    code = "gone"
+
+
+class StillLiveError(MeshdError):
+    """The agent is live; its row would come back at the next look."""
+
+    code = "still-live"
+
+
 class PermissionRefusedError(MeshdError):
     """The caller may not do this."""
 

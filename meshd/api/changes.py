@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from meshd import answers
 from meshd.core.model import Kind
-from meshd.errors import MeshdError
+from meshd.errors import GoneError
 
 if TYPE_CHECKING:
     from meshd.store.store import Store
@@ -23,12 +23,6 @@ BATCH_BYTES: Final = 64 * 1024
 """A batch ends with the entry that reaches this; so much may wait for each slow subscriber."""
 
 _KINDS: Final = frozenset(map(str, Kind))
-
-
-class GoneError(MeshdError):
-    """The change log cannot go on from where a caller wants to."""
-
-    code = "gone"
 
 
 class Position(NamedTuple):

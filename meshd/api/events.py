@@ -22,12 +22,13 @@ from starlette.types import Receive, Scope, Send
 
 from meshd import answers
 from meshd.api import schemas
-from meshd.api.changes import Batch, GoneError, Position, frame
+from meshd.api.changes import Batch, Position, frame
 from meshd.api.failures import UNREADABLE, failure
 from meshd.api.feed import Feed
 from meshd.api.peers import TRANSPORT
 from meshd.api.replies import EVENT_STREAM, Reply, wants_stream
 from meshd.api.requests import Daemon
+from meshd.errors import GoneError
 from meshd.services import Services
 
 HEARTBEAT_SECONDS: Final = 15.0

@@ -15,13 +15,8 @@ from meshd.client.acts import Acts
 from meshd.client.address import TcpAddress, UnixAddress
 from meshd.client.conversation import Conversation
 from meshd.client.questions import Questions
-from meshd.client.replies import (
-    Document,
-    GoneError,
-    StillLiveError,
-    TooLargeError,
-    UnauthorizedError,
-)
+from meshd.client.replies import Document, TooLargeError, UnauthorizedError
+from meshd.errors import GoneError, StillLiveError
 
 if TYPE_CHECKING:
     from pathlib import Path

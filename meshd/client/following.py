@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from meshd.client.connection import Connection, gone_away
-from meshd.client.replies import GoneError, error_said, expect_ok
-from meshd.errors import DeadlineError, MeshdError, NoDaemonError, StoppingError
+from meshd.client.replies import error_said, expect_ok
+from meshd.errors import DeadlineError, GoneError, MeshdError, NoDaemonError, StoppingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -22,22 +22,6 @@ Document: TypeAlias = dict[str, Any]
 """A JSON object, as the daemon gives it."""
 
 
-class GoneError(MeshdError):
-    """The change log cannot go on from where the caller is.
-
-    Its entries are no longer kept, or are those of a database that was rebuilt. The caller
-    reads the registry anew, and follows from the `epoch` and `seq` of its status.
-    """
-
-    code = "gone"
-
-
-class StillLiveError(MeshdError):
-    """The agent is live; its row would come back at the next look."""
-
-    code = "still-live"
-
-
 class TooLargeError(MeshdError):
     """What was sent is more than the daemon takes."""
 
@@ -58,7 +42,7 @@ class UnauthorizedError(PermissionRefusedError):
 
 def _codes() -> dict[str, type[MeshdError]]:
     """Return every class of error by its code."""
-    ours = (GoneError, StillLiveError, TooLargeError, NoSuchMethodError, UnauthorizedError)
+    ours = (TooLargeError, NoSuchMethodError, UnauthorizedError)
     shared = (kind for kind in vars(errors).values() if isinstance(kind, type))
     return {kind.code: kind for kind in (*ours, *shared) if issubclass(kind, MeshdError)}
 

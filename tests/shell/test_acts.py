@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from meshd.acts import StillLiveError
 from meshd.commands import Allow, Deny, Forget
-from meshd.errors import NotFoundError
+from meshd.errors import NotFoundError, StillLiveError
 from tests.harness import World, delete_manifest, write_manifest
 
 if TYPE_CHECKING:
