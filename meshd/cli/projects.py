@@ -259,7 +259,7 @@ def _tell_rest(agent: Document, document: Document, *, keep_manifest: bool, dry_
     removed, successor = document["deletedPath"], document["successor"]
     if removed is not None:
         print_line(f"{'would remove' if dry_run else 'removed'}: {removed}")
-    elif keep_manifest:
+    elif keep_manifest and agent["projectPath"] is not None:  # else another agent lives there
         is_so = "would be" if dry_run else "is"
         print_note(
             f"its project {is_so} denied; to take that back: meshd allow {shlex.quote(path)}"
