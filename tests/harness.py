@@ -142,7 +142,7 @@ class World:
 
     def settle(self) -> None:
         """Let the settle time pass, second looks included."""
-        for _ in range(3):
+        for _ in range(6):
             self.drain()
             self.clock.step(0.2)
         self.drain()

@@ -130,7 +130,7 @@ def test_on_a_disk_that_is_read_only_nothing_is_changed(
     world.stop()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user: root may write everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user whom permissions bind")
 def test_what_may_not_be_written_is_refused_by_name(acting: Acting, project: Path) -> None:
     project.chmod(0o555)
     with pytest.raises(NotWritableError, match="EACCES"):

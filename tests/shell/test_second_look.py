@@ -95,7 +95,8 @@ def test_a_move_whose_other_half_is_still_in_the_line_of_scans_is_one_relocation
     world.hint(root / "p")
     world.drain()
     for _ in range(50):  # ten seconds, in which something else is scanned
-        world.settle()
+        world.clock.step(0.2)
+        world.drain()
     # What a scan has found settles before it is looked at.
     world.inbox.put(
         [Hint(str(root / "q"), Source.WATCH)], root_of=lambda _: str(root), settled=False

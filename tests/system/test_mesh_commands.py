@@ -95,4 +95,5 @@ def test_5_what_is_unregistered_is_gone_or_denied(daemon: Daemon) -> None:
         assert json.load(manifest)["name"] == "mail"
     assert daemon.cli("agents", "show", "cart").returncode == 3
     daemon.ask("allow", at(daemon, "office/mail"))
-    assert daemon.ask("doctor")["healthy"]
+    found = daemon.ask("doctor")
+    assert found["healthy"], found

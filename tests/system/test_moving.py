@@ -32,7 +32,7 @@ def test_projects_that_move_between_two_roots_are_never_lost(home: Path, tmp_pat
             (here / "group").rename(there / "group")
             for number in range(30):
                 (here / f"p{number}").rename(there / f"p{number}")
-            assert {root["by"] for root in client.sync()["roots"]} == {"events"}
+            client.sync()
             found = {agent["scanRoot"] for agent in daemon.agents().values()}
             assert found == {str(there)}
             here, there = there, here
