@@ -136,7 +136,7 @@ class Acts:
         )
 
     def allow(self, path: str) -> Document:
-        """Take a denial back; returns once a sweep has found what lies there."""
+        """Take a denial back; returns once what lies there is registered."""
         target = f"{PREFIX}/denied/{quote(os.fsencode(path), safe='')}"
         return document(
             *self._conversation.exchange("DELETE", target, deadline=SWEEP_DEADLINE_SECONDS)

@@ -71,9 +71,13 @@ def turn(
 
 
 def turning_spans(before: float, now: float) -> list[tuple[float, float]]:
-    """Return the spans, ends included, in which lies the last heartbeat of all that `turn`."""
+    """Return spans, ends included, in one of which lies the last heartbeat of all that `turn`."""
     first, last = sorted((before, now))
-    return [(first - limit, last - limit) for limit in (ACTIVE_SECONDS, INACTIVE_SECONDS)]
+    # A difference of floats is rounded; times are kept in milliseconds.
+    return [
+        (first - limit - 0.001, last - limit + 0.001)
+        for limit in (ACTIVE_SECONDS, INACTIVE_SECONDS)
+    ]
 
 
 def last_seen_seconds(text: str | None) -> float | None:

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 TOKEN = "open-sesame"
 EXAMPLES = 8
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Of schemathesis' own strategies, now and then.
+    pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies"),
+]
 load_all_checks()
 CHECKED: Any = CHECKS.get_by_names(
     [
