@@ -176,6 +176,7 @@ class Terminal:
         return text.replace(str(self._home), "/home/ada")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_everything_that_is_shown_happens_as_shown(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path.resolve())

@@ -333,6 +333,7 @@ async def _subscribe(feeding: Feeding, ready: asyncio.Semaphore, until: int) -> 
     return found
 
 
+@pytest.mark.slow
 def test_two_hundred_subscribers_get_every_change_once_in_order(
     feeding: Feeding, monkeypatch: pytest.MonkeyPatch
 ) -> None:

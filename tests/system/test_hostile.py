@@ -176,6 +176,7 @@ def assert_silent(daemon: Daemon) -> None:
     assert kept == []
 
 
+@pytest.mark.slow
 def test_no_hostile_manifest_harms_the_daemon_or_its_neighbour(home: Path, root: Path) -> None:
     neighbour = save(root / "neighbour", "neighbour")
     cases = PLACES + CONTENTS

@@ -16,6 +16,8 @@ from tests.system.trees import plant, save
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # each waits for a daemon to start and stop
+
 
 def scanning(*roots: Path, more: str = "") -> str:
     """Return a configuration."""

@@ -62,6 +62,7 @@ def shape(daemon: Daemon) -> dict[str, tuple[str, str | None]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -301,6 +301,7 @@ def test_a_sweep_and_what_happens_in_node_modules_make_no_event(live: Live) -> N
     assert before == live.daemon.root(live.root)["events"]
 
 
+@pytest.mark.slow
 def test_every_sync_keeps_its_promise_by_events(live: Live) -> None:
     chance = random.Random(20_000)
     place = live.root / "synced"

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 LOWER: Final = Path(os.environ.get("MESHD_TEST_SYSTEM", "/"))
 
 
+HERE: Final = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what boots a systemd out of the quick run."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     reason = reason_against()

@@ -259,6 +259,7 @@ def test_a_directory_deleted_and_made_again_is_watched(root: Path, watched: Watc
     assert blind_spots(watched) == []
 
 
+@pytest.mark.slow
 def test_thousands_of_projects_made_and_deleted_at_once_are_all_heard(
     root: Path, watched: Watched
 ) -> None:
