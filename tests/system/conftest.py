@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+HERE = os.path.dirname(__file__)  # noqa: PTH120 - compared as text
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, devices")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what starts whole daemons out of the quick run."""
+    for item in items:
+        if str(item.path).startswith(f"{HERE}/"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
