@@ -1,0 +1,1 @@
+"""The fault suite: every row of the catalogue of faults, provoked with the real tools."""
