@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 import meshd
-from meshd.looker.mounts import filesystem_name
+from meshd.mounts import filesystem_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

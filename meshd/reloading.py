@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from meshd.config import RESTART_KEYS, differences, state_directory, watched_files
 from meshd.core.model import Source
 from meshd.errors import ConfigError, MeshdError
-from meshd.looker.mounts import may_hang
+from meshd.mounts import may_hang
 from meshd.roots import scope_of
 from meshd.sandbox import notices
 from meshd.services import ReloadOutcome

@@ -8,7 +8,6 @@ exception; nothing below a root is opened, only the root's own path is resolved.
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeGuard
 
 from meshd.config.locate import line_of
+from meshd.config.resolving import Resolver
 from meshd.config.schema import every_key, fields, from_text, nearest
 from meshd.config.settings import Settings
 from meshd.escaping import escape
@@ -24,6 +24,8 @@ from meshd.places import expand
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from meshd.config.resolving import Resolved
 
 KeyPath = tuple[str | int, ...]
 
@@ -75,6 +77,7 @@ class Reading:
     environ: Mapping[str, str]
     layers: list[Layer] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    resolver: Resolver = field(default_factory=Resolver)
 
     def add_file(self, path: Path) -> None:
         """Read one TOML file; its relative paths start from its directory."""
@@ -138,18 +141,18 @@ class Reading:
             if isinstance(written, list | tuple):
                 self._refuse_duplicates(key, written, layer, base)
                 scan[key] = [
-                    self._resolve(text, base) if _is_path(text) else text for text in written
+                    self._resolve(text, base).path if _is_path(text) else text for text in written
                 ]
         namespaces = scan.get("namespaces")
         if isinstance(namespaces, Mapping):
             self._refuse_duplicates("namespaces", list(namespaces), layer, base)
             scan["namespaces"] = {
-                self._resolve(text, base) if _is_path(text) else text: names
+                self._resolve(text, base).path if _is_path(text) else text: names
                 for text, names in namespaces.items()
             }
 
-    def _resolve(self, text: str, base: Path) -> str:
-        return os.path.realpath(expand(text, base, self.environ))
+    def _resolve(self, text: str, base: Path) -> Resolved:
+        return self.resolver.resolve(str(expand(text, base, self.environ)))
 
     def _refuse_duplicates(
         self, key: str, written: list[object] | tuple[object, ...], layer: Layer, base: Path
@@ -157,26 +160,16 @@ class Reading:
         first_seen: dict[object, object] = {}
         for text in filter(_is_path, written):
             resolved = self._resolve(text, base)
-            identity = _identity(resolved)
-            if identity in first_seen:
-                place = layer.place(("scan", key))
-                what = f'"{first_seen[identity]}" and "{text}" are the same directory, {resolved}'
+            if resolved.identity in first_seen:
+                place, first = layer.place(("scan", key)), first_seen[resolved.identity]
+                what = f'"{first}" and "{text}" are the same directory, {resolved.path}'
                 self.problems.append(Problem(place, f"scan.{key}", what))
-            first_seen.setdefault(identity, text)
+            first_seen.setdefault(resolved.identity, text)
 
 
 def _is_path(value: object) -> TypeGuard[str]:
     """Whether a value can name a file at all; validation refuses the rest."""
     return isinstance(value, str) and bool(value) and "\0" not in value
-
-
-def _identity(path: str) -> object:
-    """Return what two names of one directory have in common: device and inode, else the path."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a path as resolved, not a Path
-    except OSError:
-        return path
-    return (status.st_dev, status.st_ino)
 
 
 def _place_in_file(path: Path, text: str, key: KeyPath) -> str:

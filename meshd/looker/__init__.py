@@ -13,9 +13,9 @@ from meshd.looker.health import RootLook, Sickness
 from meshd.looker.isolated import IsolatedLooker
 from meshd.looker.local import LocalLooker
 from meshd.looker.look import NoDescriptorsError
-from meshd.looker.mounts import may_hang
 from meshd.looker.tasks import Task
 from meshd.looker.walk import Found, RootLostError, Sighting, Unreadable
+from meshd.mounts import may_hang
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -26,9 +26,9 @@ from meshd.looker.files import (
     sync,
     sync_project,
 )
-from meshd.looker.mounts import mounts_within
 from meshd.looker.renaming import is_there, set_aside, take_name
 from meshd.looker.writing import Obstacle, Trouble, trouble_of
+from meshd.mounts import mounts_within
 
 if TYPE_CHECKING:
     from meshd.looker.look import OpenRoot

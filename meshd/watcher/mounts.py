@@ -12,7 +12,7 @@ import select
 from pathlib import Path
 from typing import Final
 
-from meshd.looker.mounts import mounts_within
+from meshd.mounts import mounts_within
 
 _LIST: Final = Path("/proc/self/mountinfo")
 CHANGED: Final = select.POLLPRI | select.POLLERR

@@ -17,8 +17,8 @@ import pytest
 from meshd.clock import SystemClock
 from meshd.core.model import Outcome, Reason, RootIdentity, Source
 from meshd.looker import IsolatedLooker, LocalLooker, make_looker, syscalls
-from meshd.looker.mounts import filesystem_name, may_hang
 from meshd.looker.syscalls import filesystem_of, open_by_components, open_directory
+from meshd.mounts import Mount, filesystem_name, may_hang
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -331,7 +331,7 @@ def test_a_local_root_is_looked_at_in_process_unless_it_is_marked(root: Path) ->
 def test_a_root_that_may_hang_is_isolated(
     root: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("meshd.looker.mounts.filesystem_name", lambda *_: kind)
+    monkeypatch.setattr("meshd.mounts.mount_of", lambda *_: Mount("/", kind))
     looker = make_looker(
         str(root), isolated=False, clock=SystemClock(), numbers=itertools.count(1).__next__
     )

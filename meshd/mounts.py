@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from meshd.core.scope import is_within
 
@@ -42,27 +42,45 @@ _REMOTE_NAMES: Final = frozenset(
 _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
+class Mount(NamedTuple):
+    """Where a file system is mounted, and its type as mount(8) names it."""
+
+    point: str
+    kind: str
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether a call into it can hang with the server behind it."""
+        return self.kind in _REMOTE_NAMES or self.kind.startswith("fuse.")
+
+
 def may_hang(path: str) -> bool:
     """Whether `path` lies on a file system that can hang with the server behind it."""
-    kind = filesystem_name(path, Path("/proc/self/mountinfo").read_bytes())
-    return kind is None or kind in _REMOTE_NAMES or kind.startswith("fuse.")
+    mount = mount_of(path, Path("/proc/self/mountinfo").read_bytes())
+    return mount is None or mount.may_hang
 
 
 def filesystem_name(path: str, mountinfo: bytes) -> str | None:
-    """Return the type of the file system that holds `path`, as mount(8) names it.
+    """Return the type of the file system that holds `path`, as mount(8) names it."""
+    mount = mount_of(path, mountinfo)
+    return None if mount is None else mount.kind
+
+
+def mount_of(path: str, mountinfo: bytes) -> Mount | None:
+    """Return the mount that holds `path`.
 
     Args:
         path: absolute, resolved.
         mountinfo: as proc_pid_mountinfo(5) describes it; of two mounts on one directory the
             later one is on top.
     """
-    best: tuple[int, str] | None = None
+    best: Mount | None = None
     for line in mountinfo.splitlines():
         fields, _, rest = line.partition(b" - ")
         mount_point = os.fsdecode(_ESCAPED.sub(_unescaped, fields.split(b" ")[4]))
-        if is_within(path, mount_point) and (best is None or len(mount_point) >= best[0]):
-            best = (len(mount_point), os.fsdecode(rest.split(b" ")[0]))
-    return None if best is None else best[1]
+        if is_within(path, mount_point) and (best is None or len(mount_point) >= len(best.point)):
+            best = Mount(mount_point, os.fsdecode(rest.split(b" ")[0]))
+    return best
 
 
 def mounts_within(path: str, mountinfo: bytes) -> frozenset[tuple[str, bytes]]:
