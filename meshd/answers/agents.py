@@ -5,34 +5,97 @@ Owns the two faces of a row: what the registry knows of it, and the manifest it 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Final
 
-from meshd.core.access import ANY, may_see
-from meshd.core.document import to_document
+from meshd.core.access import ANY, reachable_namespaces
+from meshd.core.document import FIELDS, to_document, without_absent
 from meshd.core.endpoints import EndpointState
 from meshd.core.health import HealthStatus, health_at, last_seen_seconds
 from meshd.core.model import ClaimOutcome, Status
+from meshd.store import listing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Container
 
     from meshd.core.model import Agent
-    from meshd.store.registry import Record, Registry
+    from meshd.store.listing import Passing, Row, Selection
+    from meshd.store.registry import Registry
 
 Document = dict[str, Any]
 
+_SHOWN: Final = {
+    "id": "id",
+    "name": "name",
+    "displayName": "display_name",
+    "description": "description",
+    "runtime": "runtime",
+    "namespace": "namespace",
+    "capabilities": "capabilities",
+    "behavior": "behavior",
+    "budget": "budget",
+    "projectPath": "project_path",
+    "lastPath": "last_path",
+    "scanRoot": "scan_root",
+    "status": "status",
+    "healthStatus": "last_seen_at",
+    "confirmed": "root_healthy",
+    "unreachableReason": "unreachable_reason",
+    "unreachableFor": "absent_clock",
+    "flags": "flags",
+    "registeredAt": "registered_at",
+    "registeredBy": "registered_by",
+    "updatedAt": "updated_at",
+    "lastSeenAt": "last_seen_at",
+    "lastSeenEvent": "last_seen_event",
+    "seq": "seq",
+    "unreachableSince": "unreachable_since",
+    "unscanned": "unscanned",
+    "declaredNamespace": "declared_namespace",
+    "persona": "persona",
+    "personaEnabled": "persona_enabled",
+    "traits": "traits",
+    "conventions": "conventions",
+    "color": "color",
+    "icon": "icon",
+    "model": "model",
+    "effort": "effort",
+    "account": "account",
+    "isSystem": "is_system",
+    "enabledToolGroups": "enabled_tool_groups",
+    "mcpServers": "mcp_servers",
+    "approver": "approver",
+}
+"""The members of an answer in their order, each with the field it shows or follows from."""
 
-def registry_document(registry: Registry, now_ns: int) -> Document:
+_TOLD_BY: Final = ("claim_outcome", "claim_reason", "root_observed_seconds")
+"""Further fields from which members follow; none is shown itself."""
+
+_LOOKS: Final = {
+    "id": "id",
+    "name": "name",
+    "displayName": "display_name",
+    "projectPath": "project_path",
+    "icon": "icon",
+    "color": "color",
+}
+_HEARD: Final = {"lastSeenAt": "last_seen_at", "lastSeenEvent": "last_seen_event"}
+
+
+def registry_document(registry: Registry, now_ns: int, passing: Passing = json.loads) -> Document:
     """Return every row, unreachable ones too: the answer of `agents list`.
 
     Args:
         registry: where to read.
         now_ns: the wall clock, for the health of agents.
+        passing: what structured members become, given their JSON text.
     """
-    return _listed(registry, registry.records(), now_ns)
+    return _listed(registry, listing.ALL, now_ns, passing)
 
 
-def unreachable_document(registry: Registry, now_ns: int, before: str | None = None) -> Document:
+def unreachable_document(
+    registry: Registry, now_ns: int, before: str | None = None, passing: Passing = json.loads
+) -> Document:
     """Return the unreachable rows.
 
     Args:
@@ -40,74 +103,52 @@ def unreachable_document(registry: Registry, now_ns: int, before: str | None = N
         now_ns: the wall clock, for the health of agents.
         before: only those unreachable since before this RFC 3339 time, in UTC with
             milliseconds (see `instant`).
+        passing: what structured members become, given their JSON text.
     """
-    return _listed(registry, registry.unreachable(before), now_ns)
+    return _listed(registry, listing.unreachable(before), now_ns, passing)
 
 
-def _listed(registry: Registry, records: Iterable[Record], now_ns: int) -> Document:
-    unsettled = registry.unsettled_endpoints()
-    pending = {one.endpoint.agent_id for one in unsettled if one.state is EndpointState.PENDING}
-    return {
-        "agents": [
-            agent_document(record, now_ns, pending=record.agent.id in pending) for record in records
-        ]
-    }
-
-
-def agent_document(record: Record, now_ns: int, *, pending: bool = False) -> Document:
-    """Return what the registry knows of one agent: every key present, null when empty.
+def agent_document(
+    registry: Registry, reference: str, now_ns: int, passing: Passing = json.loads
+) -> Document | None:
+    """Return what the registry knows of one agent, None when it knows none.
 
     Args:
-        record: the agent.
+        registry: where to read.
+        reference: an id, or the path where the agent lives or lived last.
         now_ns: the wall clock, for its health.
-        pending: whether the relay has yet to confirm its endpoint.
+        passing: what structured members become, given their JSON text.
     """
-    agent = record.agent
-    return {
-        "id": agent.id,
-        "name": agent.name,
-        "displayName": agent.display_name,
-        "description": agent.description,
-        "runtime": agent.runtime,
-        "namespace": agent.namespace,
-        "capabilities": list(agent.capabilities),
-        "behavior": agent.behavior,
-        "budget": agent.budget,
-        "projectPath": agent.project_path,
-        "lastPath": agent.last_path,
-        "scanRoot": agent.scan_root,
-        "status": str(agent.status),
-        "healthStatus": str(health_of(agent, now_ns)),
-        "confirmed": _confirmed(record),
-        "unreachableReason": agent.unreachable_reason and str(agent.unreachable_reason),
-        "unreachableFor": _unreachable_seconds(record),
-        "flags": _flags(record, pending=pending),
-        "registeredAt": agent.registered_at,
-        "registeredBy": agent.registered_by,
-        "updatedAt": agent.updated_at,
-        "lastSeenAt": agent.last_seen_at,
-        "lastSeenEvent": agent.last_seen_event,
-        "seq": agent.seq,
-        "unreachableSince": agent.unreachable_since,
-        "unscanned": agent.unscanned and str(agent.unscanned),
-        "declaredNamespace": agent.declared_namespace,
-        "persona": agent.persona,
-        "personaEnabled": agent.persona_enabled,
-        "traits": agent.traits,
-        "conventions": agent.conventions,
-        "color": agent.color,
-        "icon": agent.icon,
-        "model": agent.model,
-        "effort": agent.effort,
-        "account": agent.account,
-        "isSystem": agent.is_system,
-        "enabledToolGroups": agent.enabled_tool_groups,
-        "mcpServers": list(agent.mcp_servers),
-        "approver": agent.approver,
-    }
+    record = registry.record(reference)
+    if record is None:
+        return None
+    document: Document
+    (document,) = _listed(registry, listing.only(record.agent.id), now_ns, passing)["agents"]
+    return document
 
 
-def discovery_document(  # noqa: PLR0913 - the last four are filters, each by its name
+def _listed(registry: Registry, selection: Selection, now_ns: int, passing: Passing) -> Document:
+    unsettled = registry.unsettled_endpoints()
+    pending = {one.endpoint.agent_id for one in unsettled if one.state is EndpointState.PENDING}
+    rows = registry.listed(
+        _SHOWN | {field: field for field in _TOLD_BY}, selection, passing, read_here=("flags",)
+    )
+    return {"agents": [_completed(row, now_ns, pending) for row in rows]}
+
+
+def _completed(row: Row, now_ns: int, pending: Container[str]) -> Document:
+    """Turn what the registry knows of an agent into its answer: every key, null when empty."""
+    live = row["status"] is Status.ACTIVE and row["unscanned"] is None
+    row["healthStatus"] = str(health_now(live, row["lastSeenAt"], now_ns))
+    row["confirmed"] = _confirmed(row)
+    row["unreachableFor"] = _unreachable_seconds(row)
+    row["flags"] = _flags(row, pending)
+    for field in _TOLD_BY:
+        del row[field]
+    return row
+
+
+def discovery_document(  # noqa: PLR0913 - the last five are options, each by its name
     registry: Registry,
     now_ns: int,
     *,
@@ -115,6 +156,7 @@ def discovery_document(  # noqa: PLR0913 - the last four are filters, each by it
     capability: str | None = None,
     caller_namespace: str | None = None,
     system_ids: Collection[str],
+    passing: Passing = json.loads,
 ) -> Document:
     """Return the agents that may be discovered, as manifests with their health.
 
@@ -127,18 +169,29 @@ def discovery_document(  # noqa: PLR0913 - the last four are filters, each by it
         capability: only agents that have this capability.
         caller_namespace: only agents that this namespace may reach.
         system_ids: ids of `[relay] system`, which everyone may reach.
+        passing: what structured members become, given their JSON text.
     """
-    rules = registry.explicit_rules()
+    wanted = FIELDS | _HEARD | {"derived": "namespace"}
+    rows = registry.listed(wanted, listing.live(runtime, capability), passing)
     caller = ANY if caller_namespace is None else caller_namespace
+    namespaces = {row["derived"] for row in rows}
+    reachable = reachable_namespaces(caller, namespaces, registry.explicit_rules())
     return {
         "agents": [
-            _without_namespace(agent) | health_fields(agent, now_ns)
-            for agent in (record.agent for record in registry.live_records())
-            if (runtime is None or agent.runtime == runtime)
-            and (capability is None or capability in agent.capabilities)
-            and may_see(caller, agent, rules, system_ids)
+            _discovered(row, now_ns)
+            for row in rows
+            if row["derived"] in reachable or row["id"] in system_ids
         ]
     }
+
+
+def _discovered(row: Row, now_ns: int) -> Document:
+    """Turn the row of an agent that may be discovered into its answer."""
+    row["healthStatus"] = str(health_now(True, row["lastSeenAt"], now_ns))
+    without_absent(row)
+    row.pop("namespace", None)
+    del row["derived"]
+    return row
 
 
 def health_fields(agent: Agent, now_ns: int) -> Document:
@@ -150,27 +203,14 @@ def health_fields(agent: Agent, now_ns: int) -> Document:
     }
 
 
-def _without_namespace(agent: Agent) -> Document:
-    document = to_document(agent)
-    document.pop("namespace", None)
-    return document
+def paths_document(registry: Registry, passing: Passing = json.loads) -> Document:
+    """Return the agents that may be discovered, with where they live and how they look.
 
-
-def paths_document(registry: Registry) -> Document:
-    """Return the agents that may be discovered, with where they live and how they look."""
-    return {
-        "agents": [
-            {
-                "id": agent.id,
-                "name": agent.name,
-                "displayName": agent.display_name,
-                "projectPath": agent.project_path,
-                "icon": agent.icon,
-                "color": agent.color,
-            }
-            for agent in (record.agent for record in registry.live_records())
-        ]
-    }
+    Args:
+        registry: where to read.
+        passing: what a path that is not UTF-8 becomes, given its JSON text.
+    """
+    return {"agents": registry.listed(_LOOKS, listing.live(), passing)}
 
 
 def manifest_document(agent: Agent) -> Document:
@@ -194,34 +234,41 @@ def health_document(agent: Agent, now_ns: int) -> Document:
 
 def health_of(agent: Agent, now_ns: int) -> HealthStatus:
     """Return the health of an agent at a moment of the wall clock."""
-    if not agent.live:
+    return health_now(agent.live, agent.last_seen_at, now_ns)
+
+
+def health_now(live: bool, last_seen_at: str | None, now_ns: int) -> HealthStatus:
+    """Return the health of an agent, last heard from at a time, at a moment of the wall clock."""
+    if not live:
         return HealthStatus.UNREACHABLE
-    return health_at(last_seen_seconds(agent.last_seen_at), now_ns / 1e9)
+    return health_at(last_seen_seconds(last_seen_at), now_ns / 1e9)
 
 
-def _confirmed(record: Record) -> bool:
+def _confirmed(row: Row) -> bool:
     """Whether the last look at the agent's path could tell, and counts (R4)."""
+    root_healthy: bool = row["confirmed"]
     return (
-        record.root_healthy
-        and record.claim_outcome is not ClaimOutcome.UNREADABLE
-        and record.agent.unscanned is None
+        root_healthy
+        and row["claim_outcome"] is not ClaimOutcome.UNREADABLE
+        and row["unscanned"] is None
     )
 
 
-def _unreachable_seconds(record: Record) -> float | None:
+def _unreachable_seconds(row: Row) -> float | None:
     """Return for how long the agent was observed to be absent (R8), None while it is not."""
-    agent = record.agent
-    if agent.status is not Status.UNREACHABLE or agent.absent_clock is None:
+    absent_clock: float | None = row["unreachableFor"]
+    if row["status"] is not Status.UNREACHABLE or absent_clock is None:
         return None
-    return record.root_observed_seconds - agent.absent_clock
+    observed: float = row["root_observed_seconds"]
+    return observed - absent_clock
 
 
-def _flags(record: Record, *, pending: bool) -> list[str]:
-    flags = list(record.agent.flags)
-    if pending:
+def _flags(row: Row, pending: Container[str]) -> list[str]:
+    flags = list(row["flags"])
+    if row["id"] in pending:
         flags.append("relay-pending")
-    if record.claim_outcome is ClaimOutcome.INVALID:
-        flags.append(f"invalid:{record.claim_reason}")
-    if record.agent.unscanned is not None:
-        flags.append(f"unscanned:{record.agent.unscanned}")
+    if row["claim_outcome"] is ClaimOutcome.INVALID:
+        flags.append(f"invalid:{row['claim_reason']}")
+    if row["unscanned"] is not None:
+        flags.append(f"unscanned:{row['unscanned']}")
     return flags

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from meshd import __version__
-from meshd.answers.agents import health_of
+from meshd.answers.agents import health_now
 from meshd.clock import timestamp
 from meshd.core.health import HealthStatus
 from meshd.core.model import ClaimOutcome, Reason, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from meshd.commands import SweepResult
-    from meshd.core.model import Agent, RootState
+    from meshd.core.model import RootState
     from meshd.services import DaemonState
     from meshd.store.changelog import Entry
     from meshd.store.registry import Registry
@@ -35,6 +35,11 @@ _COUNTED_CLAIMS: Final = (
     ClaimOutcome.UNREADABLE,
 )
 
+
+_COUNTED: Final = {
+    field: field for field in ("status", "unscanned", "last_seen_at", "runtime", "project_path")
+}
+"""Fields of a row by which it is counted."""
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -73,20 +78,26 @@ class Tally:
         return sum(self.health.values()) + self.unscanned
 
 
-def tally(agents: Iterable[Agent], now_ns: int) -> Tally:
-    """Count agents."""
+def tally(registry: Registry, now_ns: int) -> Tally:
+    """Count agents.
+
+    Args:
+        registry: where to read.
+        now_ns: the wall clock, for the health of agents.
+    """
     of_health: Counter[HealthStatus] = Counter()
     unscanned = 0
     by_runtime: Counter[str] = Counter()
     by_project: Counter[str] = Counter()
-    for agent in agents:
-        if agent.unscanned is not None and agent.status is Status.ACTIVE:
+    for row in registry.listed(_COUNTED):
+        live = row["status"] is Status.ACTIVE
+        if live and row["unscanned"] is not None:
             unscanned += 1
         else:
-            of_health[health_of(agent, now_ns)] += 1
-        by_runtime[agent.runtime] += 1
-        if agent.project_path is not None:
-            by_project[agent.project_path] += 1
+            of_health[health_now(live, row["last_seen_at"], now_ns)] += 1
+        by_runtime[row["runtime"]] += 1
+        if row["project_path"] is not None:
+            by_project[row["project_path"]] += 1
     return Tally(of_health, unscanned, dict(by_runtime), dict(by_project))
 
 
@@ -99,7 +110,7 @@ def status_document(registry: Registry, now_ns: int, running: Running | None = N
         running: the daemon's own word, None while none runs.
     """
     seq = registry.newest_seq()
-    counts = tally((record.agent for record in registry.records()), now_ns)
+    counts = tally(registry, now_ns)
     claims = registry.claim_counts()
     state = None if running is None else running.state
     return {

@@ -42,11 +42,10 @@ class MeshCollector(Collector):
         """Yield every metric."""
         services = self._services
         with services.store.reading() as registry:
-            agents = [record.agent for record in registry.records()]
+            counts = answers.tally(registry, services.clock.wall_ns())
             claims = registry.claim_counts()
             seq = registry.newest_seq()
             unsettled = Counter(str(row.state) for row in registry.unsettled_endpoints())
-        counts = answers.tally(agents, services.clock.wall_ns())
         by_status = {str(status): counts.health.get(status, 0) for status in HealthStatus}
         by_status["unscanned"] = counts.unscanned
         yield _labelled("meshd_agents", "Agents, by how they are.", "status", by_status)

@@ -17,7 +17,7 @@ from meshd import answers
 from meshd.answers import Running
 from meshd.api import schemas
 from meshd.api.mesh_schemas import PEER_ROUTE
-from meshd.api.replies import Reply, entity_tag
+from meshd.api.replies import ListReply, Reply, entity_tag, passed_on
 from meshd.api.requests import Daemon, reference
 from meshd.core.model import Agent, ClaimOutcome
 from meshd.errors import NotFoundError
@@ -56,11 +56,12 @@ def list_registry(
     now_ns = daemon.clock.wall_ns()
     with daemon.store.reading() as registry:
         if agent is None:
-            rows = answers.registry_document(registry, now_ns)["agents"]
+            rows = answers.registry_document(registry, now_ns, passed_on)["agents"]
         else:
-            record = registry.record(reference(request, "agent"))
-            rows = [] if record is None else [answers.agent_document(record, now_ns)]
-    return Reply({"agents": [row for row in rows if namespace in (None, row["namespace"])]})
+            path_or_id = reference(request, "agent")
+            row = answers.agent_document(registry, path_or_id, now_ns, passed_on)
+            rows = [] if row is None else [row]
+    return ListReply({"agents": [row for row in rows if namespace in (None, row["namespace"])]})
 
 
 @router.get("/agents", response_model=schemas.AgentsAnswer, responses=PEER_ROUTE)
@@ -79,7 +80,7 @@ def list_agents(
 ) -> Reply:
     """Agents that may be discovered: never unreachable, denied or unscanned ones."""
     with daemon.store.reading() as registry:
-        return Reply(
+        return ListReply(
             answers.discovery_document(
                 registry,
                 daemon.clock.wall_ns(),
@@ -87,6 +88,7 @@ def list_agents(
                 capability=capability,
                 caller_namespace=caller_namespace,
                 system_ids=daemon.system_ids,
+                passing=passed_on,
             )
         )
 
@@ -95,7 +97,7 @@ def list_agents(
 def list_agent_paths(daemon: Daemon) -> Reply:
     """Agents that may be discovered, with where they live."""
     with daemon.store.reading() as registry:
-        return Reply(answers.paths_document(registry))
+        return ListReply(answers.paths_document(registry, passed_on))
 
 
 @router.get("/agents/{agent_id}", response_model=schemas.ManifestAnswer, responses=PEER_ROUTE)
@@ -127,7 +129,8 @@ def list_unreachable(
     """Unreachable agents; with `before`, those unreachable since before that time."""
     limit = None if before is None else answers.instant(before)
     with daemon.store.reading() as registry:
-        return Reply(answers.unreachable_document(registry, daemon.clock.wall_ns(), limit))
+        now_ns = daemon.clock.wall_ns()
+        return ListReply(answers.unreachable_document(registry, now_ns, limit, passed_on))
 
 
 @router.get("/claims", response_model=schemas.ClaimsAnswer)

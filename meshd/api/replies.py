@@ -1,15 +1,18 @@
 r"""What every route replies with, and how it waits.
 
-Owns the one way in which an answer becomes bytes, and the deadlines. Promises: a reply is
-ASCII, so that half a character of a path that is not UTF-8 arrives as `\udcXX` (fault 43).
+Owns the two ways in which an answer becomes bytes, the second for long lists, and the deadlines.
+Promises: a reply is ASCII, so that half a character of a path that is not UTF-8 arrives as
+`\udcXX`, and that nothing in it moves a terminal (fault 43).
 """
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import orjson
 from starlette.responses import JSONResponse
 
 from meshd.errors import DeadlineError
@@ -39,6 +42,37 @@ class Reply(JSONResponse):
         """Return the bytes of a document."""
         text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
         return text.encode("ascii")
+
+
+def passed_on(text: str) -> object:
+    """Return what stands in a `ListReply` for JSON text that is written as it is."""
+    return orjson.Fragment(text)
+
+
+class ListReply(Reply):
+    """A long JSON document, in ASCII, with members that were never read (`passed_on`)."""
+
+    def render(self, content: object) -> bytes:
+        """Return the bytes of a document.
+
+        Raises:
+            orjson.JSONEncodeError: a string in it is half a character.
+        """
+        encoded = orjson.dumps(content)
+        if encoded.isascii():
+            return encoded
+        return encoded.decode("utf-8").encode("ascii", _ESCAPES)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Write the characters that ASCII lacks as JSON does, two escapes for one above U+FFFF."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+_ESCAPES: Final = "meshd-json-escapes"
+codecs.register_error(_ESCAPES, _escaped)
 
 
 def wants_stream(request: Request) -> bool:

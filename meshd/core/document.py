@@ -7,45 +7,65 @@ validator, so that the command line can show a row without one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from meshd.core.model import Agent
 
 if TYPE_CHECKING:
     from meshd.core.manifest import Manifest
 
+_DECLARED: Final = "declared_namespace"
+"""What the file says; the namespace derived for a row is no part of its manifest."""
 
-def to_document(source: Manifest | Agent) -> dict[str, object]:
-    """Return a manifest, or a row, as HTTP answers show one; absent optional keys are left out.
+_REQUIRED: Final = {
+    "id": "id",
+    "name": "name",
+    "description": "description",
+    "runtime": "runtime",
+    "capabilities": "capabilities",
+    "behavior": "behavior",
+    "budget": "budget",
+    "registeredAt": "registered_at",
+    "registeredBy": "registered_by",
+    "personaEnabled": "persona_enabled",
+    "isSystem": "is_system",
+    "enabledToolGroups": "enabled_tool_groups",
+    "mcpServers": "mcp_servers",
+}
+_OPTIONAL: Final = {
+    "displayName": "display_name",
+    "namespace": _DECLARED,
+    "persona": "persona",
+    "traits": "traits",
+    "conventions": "conventions",
+    "color": "color",
+    "icon": "icon",
+    "model": "model",
+    "effort": "effort",
+    "account": "account",
+}
 
-    `namespace` is what the file declares, for a row too: the one derived for it is no part of
-    its manifest.
-    """
-    declared = source.declared_namespace if isinstance(source, Agent) else source.namespace
-    optional = {
-        "displayName": source.display_name,
-        "namespace": declared,
-        "persona": source.persona,
-        "traits": source.traits,
-        "conventions": source.conventions,
-        "color": source.color,
-        "icon": source.icon,
-        "model": source.model,
-        "effort": source.effort,
-        "account": source.account,
+FIELDS: Final = _REQUIRED | _OPTIONAL
+"""The field of a row behind each key of its manifest."""
+
+
+def without_absent(document: dict[str, Any]) -> dict[str, Any]:
+    """Take the optional keys that are absent out of a manifest with all of `FIELDS`."""
+    for key in _OPTIONAL:
+        if document[key] is None:
+            del document[key]
+    return document
+
+
+def to_document(source: Manifest | Agent) -> dict[str, Any]:
+    """Return a manifest, or a row, as HTTP answers show one; absent optional keys are left out."""
+    declared = _DECLARED if isinstance(source, Agent) else "namespace"
+    document = {
+        key: getattr(source, declared if field is _DECLARED else field)
+        for key, field in FIELDS.items()
     }
-    return {
-        "id": source.id,
-        "name": source.name,
-        "description": source.description,
-        "runtime": source.runtime,
-        "capabilities": list(source.capabilities),
-        "behavior": dict(source.behavior),
-        "budget": dict(source.budget),
-        "registeredAt": source.registered_at,
-        "registeredBy": source.registered_by,
-        "personaEnabled": source.persona_enabled,
-        "isSystem": source.is_system,
-        "enabledToolGroups": dict(source.enabled_tool_groups),
-        "mcpServers": [dict(server) for server in source.mcp_servers],
-    } | {key: value for key, value in optional.items() if value is not None}
+    document["capabilities"] = list(source.capabilities)
+    document["mcpServers"] = [dict(server) for server in source.mcp_servers]
+    for key in ("behavior", "budget", "enabledToolGroups"):
+        document[key] = dict(document[key])
+    return without_absent(document)

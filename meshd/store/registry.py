@@ -27,7 +27,7 @@ from meshd.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import apsw
 
@@ -89,44 +89,37 @@ class Registry:
         # Bound as bytes, because what a person typed need not be UTF-8.
         raw = os.fsencode(reference)
         if reference.startswith("/"):
-            found = self._records("agents.project_path = ?", (raw,)) or self._records(
-                "agents.last_path = ?", (raw,)
+            found = self._records(Selection("agents.project_path = ?", (raw,))) or self._records(
+                Selection("agents.last_path = ?", (raw,))
             )
         else:
-            found = self._records("agents.id = CAST(? AS TEXT)", (raw,))
+            found = self._records(Selection("agents.id = CAST(? AS TEXT)", (raw,)))
         return found[0] if found else None
 
     def records(self) -> list[Record]:
         """Return every agent, oldest registration first."""
-        return self._records("1", ())
+        return self._records(listing.ALL)
 
     def live_records(self) -> list[Record]:
-        """Return the agents that may be discovered.
+        """Return the agents that may be discovered (see `listing.live`)."""
+        return self._records(listing.live())
 
-        Never unreachable or unscanned ones, nor one whose endpoint no relay has confirmed.
-        """
-        return self._records(
-            "agents.status <> 'unreachable' AND agents.unscanned IS NULL AND NOT EXISTS (SELECT 1"
-            " FROM endpoints WHERE endpoints.agent_id = agents.id AND endpoints.state = 'pending')",
-            (),
-        )
+    def listed(
+        self,
+        wanted: Mapping[str, str],
+        selection: listing.Selection = listing.ALL,
+        passing: listing.Passing = json.loads,
+        read_here: Collection[str] = (),
+    ) -> list[listing.Row]:
+        """Return some fields of the selected rows; see `meshd.store.listing`."""
+        return listing.listed(self._connection, wanted, selection, passing, read_here)
 
-    def unreachable(self, before: str | None = None) -> list[Record]:
-        """Return unreachable agents; with `before`, those unreachable since before that time."""
-        if before is None:
-            return self._records("agents.status = 'unreachable'", ())
-        return self._records(
-            "agents.status = 'unreachable' AND agents.unreachable_since < ?", (before,)
-        )
-
-    def _records(self, where: str, bindings: Sequence[Any]) -> list[Record]:
+    def _records(self, selection: listing.Selection) -> list[Record]:
         rows = self._rows(
             f"SELECT {_QUALIFIED}, claims.outcome, claims.reason,"
             " coalesce(roots.healthy, 0), coalesce(roots.observed_seconds, 0)"
-            " FROM agents LEFT JOIN claims ON claims.path = agents.project_path"
-            " LEFT JOIN roots ON roots.path = agents.scan_root"
-            f" WHERE {where} ORDER BY agents.registered_at, agents.id",
-            bindings,
+            f" FROM agents{listing.JOINS} WHERE {selection.condition}{listing.ORDER}",
+            selection.bindings,
         )
         return [
             Record(

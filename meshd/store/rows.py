@@ -55,6 +55,11 @@ class Column:
     write: Callable[[Any], Any] = _same
     read: Callable[[Any], Any] = _same
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether a value is kept as something else than itself."""
+        return self.read is not _same
+
 
 def _read_mapping(text: str) -> dict[str, Any]:
     value = json.loads(text)
@@ -104,7 +109,7 @@ COLUMNS = tuple(_SPECIAL.get(field.name, Column(field.name, field.name)) for fie
 AGENT_COLUMNS = ", ".join(column.name for column in COLUMNS)
 
 
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     field.name: field.default_factory() if field.default_factory is not MISSING else field.default
     for field in fields(Agent)
     if field.default is not MISSING or field.default_factory is not MISSING
@@ -127,9 +132,7 @@ def agent_from_row(row: Sequence[Any]) -> Agent:
 SHARED_LENGTH = 256
 
 # The columns whose value is not the field's as it stands.
-_WRITTEN_OTHERWISE = tuple(
-    place for place, column in enumerate(COLUMNS) if column.read is not _same
-)
+_WRITTEN_OTHERWISE = tuple(place for place, column in enumerate(COLUMNS) if column.is_converted)
 
 
 def _read(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
@@ -149,7 +152,7 @@ def _read_anew(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of 
     try:
         return column.read(value)
     except (ValueError, TypeError, RecursionError):
-        return _DEFAULTS[column.field]
+        return DEFAULTS[column.field]
 
 
 def row_from_agent(agent: Agent) -> tuple[Value, ...]:

@@ -13,7 +13,6 @@ from meshd.core.model import (
     ClaimOutcome,
     RootState,
 )
-from meshd.store.registry import Record
 from tests.answers.filled import NOW_NS, STATE, Base, agent, claim, unreachable
 
 
@@ -41,10 +40,9 @@ def test_answers_are_plain_values(base: Base) -> None:
 
 def test_a_record_is_shown_the_same_alone_as_in_the_list(base: Base) -> None:
     base.put(agent("a"), RootState("/root", healthy=True))
-    record = base.registry.record("/root/a")
-    assert isinstance(record, Record)
 
-    assert answers.agent_document(record, NOW_NS) == base.listed()["a"]
+    assert answers.agent_document(base.registry, "/root/a", NOW_NS) == base.listed()["a"]
+    assert answers.agent_document(base.registry, "none", NOW_NS) is None
 
 
 def test_answering_needs_neither_web_framework_nor_validator() -> None:

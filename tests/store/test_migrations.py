@@ -12,6 +12,7 @@ import pytest
 from meshd.core.endpoints import EndpointState
 from meshd.core.model import Reason, Status
 from meshd.errors import DamagedDatabaseError, NewerDatabaseError
+from meshd.store import listing
 from meshd.store import migrations as module
 from meshd.store.migrations import APPLICATION_ID, Migration, migrate, migrations, version
 from meshd.store.registry import Registry
@@ -192,14 +193,13 @@ def test_old_unreachable_rows_have_a_reason_a_time_and_no_grace_behind_them(
     old: apsw.Connection,
 ) -> None:
     migrate(old, AT)
-    found = [record.agent for record in Registry(old).unreachable(before="2026-03-01")]
+    names = ("id", "unreachable_since", "unreachable_reason", "absent_clock")
+    rows = Registry(old).listed({name: name for name in names}, listing.unreachable("2026-03-01"))
 
-    assert [(row.id, row.unreachable_since) for row in found] == [
-        ("c", "2026-02-02T00:00:00.000Z"),
-        ("d", "2026-01-01T00:00:00.000Z"),
+    assert [tuple(row.values()) for row in rows] == [
+        ("c", "2026-02-02T00:00:00.000Z", Reason.PROJECT_MISSING, None),
+        ("d", "2026-01-01T00:00:00.000Z", Reason.PROJECT_MISSING, None),
     ]
-    assert [row.unreachable_reason for row in found] == [Reason.PROJECT_MISSING] * 2
-    assert [row.absent_clock for row in found] == [None, None]
 
 
 def test_the_relay_schema_gives_every_live_row_its_endpoint_and_no_other_row_one(

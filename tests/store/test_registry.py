@@ -8,7 +8,7 @@ import pytest
 
 from meshd.core.model import ClaimOutcome, Kind, Reason, RootState, Signature, Status
 from meshd.core.plan import Plan
-from meshd.store import apply, changelog
+from meshd.store import apply, changelog, listing
 from meshd.store.registry import Registry
 from meshd.store.transactions import transaction
 from tests.store.builders import AT, agent, change, claim, new_database, unreachable
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from meshd.store.listing import Selection
     from meshd.store.registry import Record
 
 JANUARY, FEBRUARY, MARCH = (f"2026-0{month}-01T00:00:00.000Z" for month in (1, 2, 3))
+
+
+def listed(registry: Registry, selection: Selection) -> list[str]:
+    return [row["id"] for row in registry.listed({"id": "id"}, selection)]
 
 
 def ids(records: Iterable[Record]) -> list[str]:
@@ -39,7 +44,8 @@ def test_unreachable_agents_are_listed_and_never_among_the_live(
         ],
     )
 
-    assert ids(registry.unreachable()) == ["gone"]
+    assert listed(registry, listing.unreachable()) == ["gone"]
+    assert listed(registry, listing.live()) == ["here"]
     assert ids(registry.live_records()) == ["here"]
     assert ids(registry.records()) == ["gone", "here", "out"]
 
@@ -59,7 +65,7 @@ def test_unreachable_before_a_time(
     rows = [unreachable("january", JANUARY), unreachable("february", FEBRUARY), agent("here")]
     apply.upsert_agents(connection, rows)
 
-    assert ids(registry.unreachable(before)) == expected
+    assert listed(registry, listing.unreachable(before)) == expected
 
 
 def test_marking_unreachable_by_a_plan_puts_it_on_the_list_with_the_time(
@@ -70,7 +76,7 @@ def test_marking_unreachable_by_a_plan_puts_it_on_the_list_with_the_time(
     with transaction(connection):
         apply.apply(connection, Plan((change("a", Kind.UNREACHABLE),), rows=(lost,)), FEBRUARY)
 
-    assert ids(registry.unreachable(before=MARCH)) == ["a"]
+    assert listed(registry, listing.unreachable(MARCH)) == ["a"]
     assert ids(registry.live_records()) == ["b"]
     assert registry.agents_per_root() == {"/r": (1, 2)}
     assert registry.waiting_roots() == {"/r"}
@@ -248,8 +254,8 @@ QUESTIONS: dict[str, Callable[[Registry], object]] = {
     "record by id": lambda one: one.record("a5"),
     "record by path": lambda one: one.record("/r/a5"),
     "record by last path": lambda one: one.record("/r/none"),
-    "unreachable": lambda one: one.unreachable(),
-    "unreachable before": lambda one: one.unreachable(FEBRUARY),
+    "unreachable": lambda one: listed(one, listing.unreachable()),
+    "unreachable before": lambda one: listed(one, listing.unreachable(FEBRUARY)),
     "paths_within": lambda one: one.paths_within("/r/a5"),
     "claims_at": lambda one: one.claims_at(["/r/a5"]),
     "claims_of": lambda one: one.claims_of(["a5"]),
