@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from meshd.core.access import Action
 from meshd.core.endpoints import EndpointState
 from meshd.core.model import Agent, Claim, ClaimOutcome, Denial, RootState, Signature
-from meshd.store import changelog, endpoints
+from meshd.store import changelog, endpoints, listing
+from meshd.store.listing import Selection
 from meshd.store.rows import (
     AGENT_COLUMNS,
     CLAIM_COLUMNS,
