@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from meshd.watcher import fanotify, inotify
@@ -88,7 +89,7 @@ class Backend:
                 return self._fanotify.add(directory, mask)
             except OSError as error:
                 if isinstance(error, RefusedError):
-                    self._refuse(error, os.readlink(f"/proc/self/fd/{directory}"))
+                    self._refuse(error, Path(f"/proc/self/fd/{directory}").readlink())
         if self._inotify is None:
             raise OSError(self._failure, os.strerror(self._failure))
         return self._inotify.add(directory, mask)
@@ -140,7 +141,7 @@ class Backend:
             self._refuse(error, None)
             return None
 
-    def _refuse(self, error: OSError, path: str | None) -> None:
+    def _refuse(self, error: OSError, path: Path | None) -> None:
         """Say why inotify watches in the place of fanotify."""
         number = error.errno or 0
         if number in self._told:
@@ -150,7 +151,7 @@ class Backend:
             "backend_unavailable",
             backend="fanotify",
             using="inotify",
-            path=path,
+            path=None if path is None else str(path),
             why=errno.errorcode.get(number, f"errno {number}"),
             what_to_do=_REMEDIES.get(number, "none is known; inotify is as good but for its limit"),
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from meshd.watcher.inotify import Inotify
+    from meshd.watcher.backend import Backend
 
 NO_CANARY: Final = 0
 _BEAT: Final = b"beat"
@@ -49,7 +49,7 @@ class Canary:
         self._lock = Lock()
         self._waiting: dict[bytes, Future[None]] = {}
 
-    def open(self, inotify: Inotify) -> None:
+    def open(self, backend: Backend) -> None:
         """Watch the directory that lies there, after making one where none does.
 
         Who waits for a cookie that was put into another one is told that it is lost.
@@ -60,11 +60,11 @@ class Canary:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            before, self.watch = self.watch, inotify.add(descriptor, DIRECTORY_MASK)
+            before, self.watch = self.watch, backend.add(descriptor, DIRECTORY_MASK)
         finally:
             os.close(descriptor)
         if before not in (NO_CANARY, self.watch):
-            inotify.remove(before)
+            backend.remove(before)
             self.lose("the canary directory was replaced")
 
     def clear(self) -> None:

@@ -15,7 +15,8 @@ class Coverage:
     """The watching of one root.
 
     Attributes:
-        by: `inotify`, or `none` where only the sweep sees what changes.
+        by: `inotify`, or `fanotify`, whichever watches the root itself (what is mounted below it
+            may be watched by the other); `none` where only the sweep sees what changes.
         watched: watches that are placed, on directories and on `.dork` directories.
         wanted: watches that would cover everything that is known below the root.
         overflows: how often events were lost.
@@ -28,7 +29,7 @@ class Coverage:
             and not watched may be only those, and whoever waits for a cookie waits for them.
     """
 
-    by: Literal["inotify", "none"]
+    by: Literal["inotify", "fanotify", "none"]
     watched: int = 0
     wanted: int = 0
     overflows: int = 0

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import struct
+import sys
+import termios
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +45,9 @@ REMOVALS_MASK: Final = _ENTRIES | DELETE
 DORK_MASK: Final = _ENTRIES | CLOSE_WRITE | DELETE | MODIFY
 """MODIFY, because truncate(2) closes nothing, and who writes may keep the file open."""
 ROOT_MASK: Final = _ENTRIES | DELETE_SELF | MOVE_SELF
+
+LAST_WATCH: Final = 0x7FFFFFFF
+"""Watch descriptors are ints of C."""
 
 READ_BYTES: Final = 1 << 18
 """At most so much of the queue in one batch: 8,192 saves of a manifest."""
@@ -98,10 +104,24 @@ class Inotify:
 
     def read(self) -> list[RawEvent]:
         """Return what the queue holds, up to READ_BYTES of it."""
+        return self._read()[1]
+
+    def read_all(self) -> list[RawEvent]:
+        """Return all that the queue holds now."""
+        waiting = bytes_waiting(self.descriptor)
+        events: list[RawEvent] = []
+        while waiting > 0:
+            count, more = self._read()
+            events += more
+            waiting = waiting - count if count else 0
+        return events
+
+    def _read(self) -> tuple[int, list[RawEvent]]:
+        """Return how many bytes were read, and the events in them."""
         try:
             data = os.read(self.descriptor, READ_BYTES)
         except BlockingIOError:
-            return []
+            return 0, []
         events = []
         offset, end = 0, len(data)
         unpack = _HEADER.unpack_from
@@ -109,11 +129,17 @@ class Inotify:
             watch, mask, cookie, length = unpack(data, offset)
             offset += 16 + length
             events.append((watch, mask, cookie, data[offset - length : offset].rstrip(b"\0")))
-        return events
+        return end, events
 
     def close(self) -> None:
         """Close the descriptor, and so remove every watch."""
         os.close(self.descriptor)
+
+
+def bytes_waiting(descriptor: int) -> int:
+    """Return how much a queue of the kernel says to hold."""
+    answer = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def limit(name: str) -> int | None:

@@ -1,7 +1,7 @@
 """The observer: raw events become batches of hints, and batches go to the inbox.
 
 Owns how watchdog is used, by its public extension points only: an observer whose own loop reads
-one descriptor for all roots, an emitter for each root that starts no thread, events that carry
+for all roots, an emitter for each root that starts no thread, events that carry
 a whole batch, and a handler that puts hints and nothing else. watchdog's own inotify classes are
 not used: they watch what is excluded, lose events without a word, and recover by losing more
 (faults 85, 86, 88, 89, 91, 92).
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from meshd.inbox import Inbox
     from meshd.looker import LocalLooker
     from meshd.looker.table import NodeTable
+    from meshd.watcher.backend import Backend
     from meshd.watcher.canary import Canary
-    from meshd.watcher.inotify import Inotify, RawEvent
+    from meshd.watcher.inotify import RawEvent
     from meshd.watcher.mounts import Mounts
     from meshd.watcher.scans import Scans
     from meshd.watcher.translator import Heard, Translator
@@ -45,6 +46,11 @@ if TYPE_CHECKING:
 
 HINTED: Final = "hinted"
 LOST: Final = "lost"
+
+REST_SECONDS: Final = 0.002
+"""Pause after a reading that told nothing of any root: what fanotify hears is a whole file system,
+and one who writes to it all the time would else be read all the time. Well below the three
+milliseconds in which half of all saves reach their rows (design: speed)."""
 
 
 @dataclass(unsafe_hash=True)
@@ -143,8 +149,8 @@ class RootEmitter(EventEmitter):
         self.queue_event(LostEvent(self.looker.root))
 
 
-class InotifyObserver(BaseObserver):
-    """Reads one descriptor for all roots, in whatever thread calls `run`.
+class RootsObserver(BaseObserver):
+    """Reads for all roots, in whatever thread calls `run`.
 
     Attributes:
         handler: takes what is heard of every root.
@@ -174,7 +180,7 @@ class InotifyObserver(BaseObserver):
         self._canary = canary
         self._clock = clock
         self._log = log
-        self._inotify: Inotify | None = None
+        self._backend: Backend | None = None
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.before_read: Callable[[], None] = _nothing
         self.heard_at = clock.monotonic()
@@ -190,9 +196,9 @@ class InotifyObserver(BaseObserver):
         """Return the emitters of all roots."""
         return [one for one in self.emitters.copy() if isinstance(one, RootEmitter)]
 
-    def read_from(self, inotify: Inotify) -> None:
-        """Read this instance from now on."""
-        self._inotify = inotify
+    def read_from(self, backend: Backend) -> None:
+        """Read this backend from now on."""
+        self._backend = backend
         self.wake()
 
     def wake(self) -> None:
@@ -212,55 +218,73 @@ class InotifyObserver(BaseObserver):
 
     def dispatch_events(self, event_queue: EventQueue) -> None:
         """Wait for events, read what is there, and hand it on."""
-        if not self._wait() or self._inotify is None:
+        if not self._wait() or self._backend is None:
             events: list[RawEvent] = []
         else:
             self.before_read()
-            events = self._inotify.read()
-        self._emit(events)
+            events = self._backend.read(self._canary.watch)
+        is_telling = self._emit(events)
         failed = False
         while not event_queue.empty():
             failed = not self._dispatch_one(event_queue) or failed
         if failed:
             self._lose_all()
-        self._pass_cookies(events)
+        is_telling = self._pass_cookies(events) or is_telling
         if len(events) < REMOVALS_PER_READ:
             self._placed.was_read()
+        if events and not is_telling:
+            self._rest()
 
     def _wait(self) -> bool:
         """Return whether there is something to read, or it is time to give departures up."""
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)
         poll.register(self._mounts.descriptor, CHANGED)
-        if self._inotify is not None:
-            poll.register(self._inotify.descriptor, select.POLLIN)
+        descriptors = () if self._backend is None else self._backend.descriptors
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
         deadline = self._translator.next_deadline()
         seconds = None if deadline is None else max(deadline - self._clock.monotonic(), 0.0)
         if self._placed.is_removing:
             seconds = 0.0
-        ready = [one for one, _ in poll.poll(None if seconds is None else 1000 * seconds + 1)]
+        ready = {one for one, _ in poll.poll(None if seconds is None else 1000 * seconds + 1)}
         if self._wakeup in ready:
             os.eventfd_read(self._wakeup)
         if self._mounts.descriptor in ready:
-            self._scans.put(Remounted())
-        return self._inotify is not None and self._inotify.descriptor in ready
+            self._see_mounts()
+        return not ready.isdisjoint(descriptors)
 
-    def _emit(self, events: list[RawEvent]) -> None:
-        for table, heard in self._translator.translate(events).items():
+    def _rest(self) -> None:
+        """Let what others do on the same file system gather, rather than wake for each of it."""
+        if self._backend is not None and self._backend.hears_all:
+            poll = select.poll()
+            poll.register(self._wakeup, select.POLLIN)
+            poll.poll(1000 * REST_SECONDS)
+
+    def _see_mounts(self) -> None:
+        """Have looked into what was mounted or unmounted, marks that ended with it included."""
+        self._scans.put(Remounted())
+        if self._backend is not None and self._backend.has_lost_marks():
+            self._lose_events("a file system was unmounted, and its mark with it", None)
+
+    def _emit(self, events: list[RawEvent]) -> bool:
+        """Hand on what was heard; return whether anything was."""
+        heard_of = self._translator.translate(events)
+        for table, heard in heard_of.items():
             emitter = self.emitter_of(table)
             if emitter is not None:
                 emitter.emit(heard)
         if any(mask & kernel.OVERFLOW for _, mask, _, _ in events):
-            self._overflow()
+            limit = None if self._backend is None else self._backend.queue_limit()
+            self._lose_events("the queue of the kernel was full", limit)
+            return True
+        return bool(heard_of)
 
-    def _overflow(self) -> None:
+    def _lose_events(self, why: str, limit: int | None) -> None:
         """Say that events were lost. Nothing is torn down: the sweep mends what is wrong."""
         emitters = self.root_emitters()
         self._log.warning(
-            "events_lost",
-            roots=len(emitters),
-            why="the queue of the kernel was full; every root is swept",
-            limit=kernel.limit("max_queued_events"),
+            "events_lost", roots=len(emitters), why=f"{why}; every root is swept", limit=limit
         )
         at = timestamp(self._clock.wall_ns())
         for emitter in emitters:
@@ -281,19 +305,24 @@ class InotifyObserver(BaseObserver):
             emitter.counts.failures += 1
             self.handler.lose(emitter.looker.root)
 
-    def _pass_cookies(self, events: list[RawEvent]) -> None:
-        """Let cookies follow, through the scans, what was heard before them."""
+    def _pass_cookies(self, events: list[RawEvent]) -> bool:
+        """Let cookies follow, through the scans, what was heard before them.
+
+        Returns:
+            Whether the canary was heard.
+        """
         told = [(mask, name) for watch, mask, _, name in events if watch == self._canary.watch]
         if not told:
-            return
+            return False
         self.heard_at = self._clock.monotonic()
         waiters = self._canary.passed(name for _, name in told)
         if waiters:
             if self._mounts.has_changed():  # since the wait ended
-                self._scans.put(Remounted())
+                self._see_mounts()
             self._scans.put(Passed(waiters, is_checked=True))
         if any(mask & kernel.IGNORED for mask, _ in told):
             self._canary.lose("the canary directory was removed", is_blind=True)
+        return True
 
 
 def _nothing() -> None:

@@ -1,6 +1,6 @@
 """The actor that watches all roots.
 
-Owns the inotify instance, the observer that runs in the actor's own thread, and the scanner's
+Owns the backend, the observer that runs in the actor's own thread, and the scanner's
 thread. Assumes that `open` is called before the first sweep, so that its walks place the watches.
 Promises: two threads whatever the number of roots; the end of either ends the actor, with its
 error (R11); where nothing can be watched, that is said, tried again, and left to the sweep.
@@ -13,11 +13,12 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
 from meshd.looker import LocalLooker
+from meshd.watcher.backend import Backend, backend_of
 from meshd.watcher.canary import NO_CANARY, Canary, NotWatchingError
 from meshd.watcher.coverage import Coverage
-from meshd.watcher.inotify import Inotify, limit
+from meshd.watcher.inotify import limit
 from meshd.watcher.mounts import Mounts
-from meshd.watcher.observer import InboxHandler, InotifyObserver
+from meshd.watcher.observer import InboxHandler, RootsObserver
 from meshd.watcher.scanner import Scanner
 from meshd.watcher.scans import Passed, Remounted, Rescope, Scans
 from meshd.watcher.translator import Translator
@@ -44,12 +45,16 @@ class Watcher:
     Args:
         shared: whose roots are watched, and whose inbox is told.
         state_directory: where the canary lives; never below a root that is scanned.
+        prefers_fanotify: whether fanotify watches where it is granted.
     """
 
-    def __init__(self, shared: Shared, state_directory: Path) -> None:
+    def __init__(
+        self, shared: Shared, state_directory: Path, *, prefers_fanotify: bool = False
+    ) -> None:
         self._shared = shared
+        self._prefers_fanotify = prefers_fanotify
         self._canary = Canary(state_directory / "canary")
-        self._inotify: Inotify | None = None
+        self._backend: Backend | None = None
         self._configuring = threading.Lock()
         self._shortage: str | None = None
         self._canary_failed = False
@@ -66,7 +71,7 @@ class Watcher:
         )
         self._mounts = Mounts()
         handler = InboxHandler(shared.inbox)
-        self.observer = InotifyObserver(
+        self.observer = RootsObserver(
             handler=handler,
             lookers=self._lookers,
             watches=self._watches,
@@ -88,7 +93,7 @@ class Watcher:
 
     def open(self) -> None:
         """Have the walks place watches from now on; where that fails, it is tried again later."""
-        self._open_inotify()
+        self._open_backend()
         self.configure()
 
     def run(self) -> None:
@@ -167,7 +172,7 @@ class Watcher:
         for emitter in self.observer.root_emitters():
             table, counts = emitter.looker.table, emitter.counts
             found[table.root] = Coverage(
-                by="none" if self._inotify is None else "inotify",
+                by="none" if self._backend is None else backend_of(table.top.watch),
                 watched=table.watched,
                 wanted=table.wanted,
                 overflows=counts.overflows,
@@ -190,14 +195,14 @@ class Watcher:
 
     def _tick(self) -> None:
         """Prove life, or try again to begin it. Runs in the scanner's thread."""
-        if self._inotify is None:
+        if self._backend is None:
             self.observer.heard_at = self._shared.clock.monotonic()
-            if self._shared.clock.monotonic() >= self._retry_at and self._open_inotify():
+            if self._shared.clock.monotonic() >= self._retry_at and self._open_backend():
                 for looker in self._scanner.lookers.values():
                     self.observer.handler.lose(looker.root)
             return
         try:
-            self._beat(self._inotify)
+            self._beat(self._backend)
         except OSError as error:
             # A full disk says nothing about the watching.
             self.observer.heard_at = self._shared.clock.monotonic()
@@ -207,7 +212,7 @@ class Watcher:
         else:
             self._canary_failed = False
 
-    def _beat(self, inotify: Inotify) -> None:
+    def _beat(self, backend: Backend) -> None:
         """Make a beat be heard, in another directory when the one that was watched is not there.
 
         Raises:
@@ -215,30 +220,30 @@ class Watcher:
         """
         silence = self._shared.clock.monotonic() - self.observer.heard_at
         if self._canary.watch == NO_CANARY or silence > LONGEST_SILENCE:
-            self._canary.open(inotify)
+            self._canary.open(backend)
         try:
             self._canary.beat()
         except FileNotFoundError:
-            self._canary.open(inotify)
+            self._canary.open(backend)
             self._canary.beat()
 
-    def _open_inotify(self) -> bool:
-        """Open the instance; return whether there is one."""
+    def _open_backend(self) -> bool:
+        """Open the backend; return whether there is one."""
         try:
-            inotify = Inotify()
+            backend = Backend(self._shared.log, prefers_fanotify=self._prefers_fanotify)
         except OSError as error:
             self._fall_short(error)
             return False
         try:
-            self._canary.open(inotify)
+            self._canary.open(backend)
             self._canary.clear()
         except OSError as error:
-            inotify.close()
+            backend.close()
             self._fall_short(error)
             return False
-        self._inotify, self._shortage = inotify, None
-        self._watches.open(inotify)
-        self.observer.read_from(inotify)
+        self._backend, self._shortage = backend, None
+        self._watches.open(backend)
+        self.observer.read_from(backend)
         return True
 
     def _fall_short(self, error: OSError) -> None:
@@ -256,12 +261,12 @@ class Watcher:
         self._retry_at = self._shared.clock.monotonic() + self._retry_seconds
 
     def _close(self) -> None:
-        """Close the instance, and with it every watch, before anybody takes them one by one."""
+        """Close the backend, and with it every watch, before anybody takes them one by one."""
         self._watches.close()
         self._canary.lose("meshd is stopping", is_blind=True)
-        if self._inotify is not None:
-            self._inotify.close()
-            self._inotify = None
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
         self.observer.stop()
         self.observer.close()
         self._mounts.close()

@@ -19,6 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from meshd.looker.nodes import MISSING, NO_WATCH, UNWANTED, Dork, place_of
+from meshd.watcher.backend import is_limited
 from meshd.watcher.inotify import DIRECTORY_MASK, DORK_MASK, REMOVALS_MASK, ROOT_MASK, limit
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from meshd.clock import Clock
     from meshd.looker.nodes import Node
     from meshd.looker.table import NodeTable
-    from meshd.watcher.inotify import Inotify
+    from meshd.watcher.backend import Backend
 
 FIRST_RETRY_SECONDS: Final = 30.0
 LONGEST_RETRY_SECONDS: Final = 600.0
@@ -57,7 +58,7 @@ class Watches:
         self._clock = clock
         self._log = log
         self._lock = Lock()
-        self._inotify: Inotify | None = None
+        self._backend: Backend | None = None
         self._nodes: dict[int, Node | tuple[Node, ...]] = {}
         self._unheld: deque[int] = deque()
         self._allowance = REMOVALS_PER_READ
@@ -70,16 +71,16 @@ class Watches:
     @property
     def is_open(self) -> bool:
         """Whether watches can be placed."""
-        return self._inotify is not None
+        return self._backend is not None
 
-    def open(self, inotify: Inotify) -> None:
-        """Place watches by this instance from now on."""
-        self._inotify = inotify
+    def open(self, backend: Backend) -> None:
+        """Place watches by this backend from now on."""
+        self._backend = backend
 
     def close(self) -> None:
-        """Place and remove nothing more: the instance is closed, and its watches with it."""
+        """Place and remove nothing more: the backend is closed, and its watches with it."""
         with self._lock:
-            self._inotify = None
+            self._backend = None
             self._nodes.clear()
             self._unheld.clear()
 
@@ -119,9 +120,9 @@ class Watches:
 
     def wants(self, node: Node) -> bool:
         """Whether a watch of the directory or of its `.dork` is wanted and may be had now."""
-        if self._inotify is None:
+        if self._backend is None:
             return False
-        if node.watch <= 0 and (self.retry_at is None or node.parent is None):
+        if node.watch <= 0 and not self._is_short(node):
             return True
         return (
             node.dork_watch <= 0
@@ -132,9 +133,9 @@ class Watches:
     def place(self, table: NodeTable, node: Node, descriptor: int) -> None:
         """Watch a directory that is open."""
         with self._lock:
-            if self._inotify is None:
+            if self._backend is None:
                 return
-            if self.retry_at is not None and node.watch <= 0 and node.parent is not None:
+            if node.watch <= 0 and self._is_short(node):
                 self._reasons.setdefault(table.root, _SHORTAGES[errno.ENOSPC])
                 self._set(table, node, MISSING)
                 return
@@ -147,14 +148,14 @@ class Watches:
             dork = os.open(".dork", _DORK_FLAGS, dir_fd=descriptor)
         except OSError as error:
             with self._lock:
-                is_missing = error.errno in _SHORTAGES and self._inotify is not None
+                is_missing = error.errno in _SHORTAGES and self._backend is not None
                 if is_missing:
                     self._note(table, error)
                 self._set_dork(table, node, MISSING if is_missing else NO_WATCH)
             return
         try:
             with self._lock:
-                if self._inotify is not None:
+                if self._backend is not None:
                     watch = self._add(table, dork, DORK_MASK, is_project=True)
                     self._set_dork(table, node, watch)
         finally:
@@ -163,7 +164,7 @@ class Watches:
     def place_removals(self, table: NodeTable, node: Node, descriptor: int) -> None:
         """Have a directory that is open, and watched, tell of what is removed from it too."""
         with self._lock:
-            if self._inotify is not None and node.watch > 0:
+            if self._backend is not None and node.watch > 0:
                 self._add(table, descriptor, REMOVALS_MASK, is_project=True)
 
     def release(self, table: NodeTable, node: Node) -> None:
@@ -180,7 +181,7 @@ class Watches:
     def refuse(self, table: NodeTable, node: Node, error: OSError) -> None:
         """Note that a directory cannot be opened, and so not be watched."""
         with self._lock:
-            if self._inotify is not None:
+            if self._backend is not None:
                 self._note(table, error)
                 self._set(table, node, MISSING)
 
@@ -196,13 +197,21 @@ class Watches:
                 if node.dork_watch == watch:
                     self._set_dork(place.table, node, NO_WATCH)
 
+    def _is_short(self, node: Node) -> bool:
+        """Whether no watch can be had for a directory now.
+
+        It is taken for one of the file system above, unless that is not limited.
+        """
+        above = node.parent
+        return self.retry_at is not None and above is not None and is_limited(above.watch)
+
     # with the lock held
 
     def _add(self, table: NodeTable, descriptor: int, mask: int, *, is_project: bool) -> int:
-        assert self._inotify is not None, "bug: no instance"
+        assert self._backend is not None, "bug: no backend"
         while True:
             try:
-                return self._inotify.add(descriptor, mask)
+                return self._backend.add(descriptor, mask)
             except OSError as error:
                 is_short = error.errno == errno.ENOSPC
                 if is_short:
@@ -222,7 +231,7 @@ class Watches:
             max(2 * self._retry_seconds, FIRST_RETRY_SECONDS), LONGEST_RETRY_SECONDS
         )
         self.retry_at = self._clock.monotonic() + self._retry_seconds
-        self._expendable = deque(self._nodes)
+        self._expendable = deque(watch for watch in self._nodes if is_limited(watch))
 
     def _give_one_up(self) -> bool:
         """Remove the watch of a directory that is neither a root nor a project."""
@@ -269,11 +278,11 @@ class Watches:
 
     def _remove(self) -> None:
         """Remove watches that nobody holds, as far as is allowed before the next reading."""
-        while self._unheld and self._allowance and self._inotify is not None:
+        while self._unheld and self._allowance and self._backend is not None:
             watch = self._unheld.popleft()
             if watch not in self._nodes:  # else somebody holds it again
                 self._allowance -= 1
-                self._inotify.remove(watch)
+                self._backend.remove(watch)
 
     def _note(self, table: NodeTable, error: OSError) -> None:
         """Remember why a watch is missing, and say it once."""

@@ -26,6 +26,8 @@ from meshd.looker import LocalLooker, RootLostError, make_looker
 from meshd.looker.nodes import place_of
 from meshd.roots import Roots
 from meshd.watcher import Coverage, Watcher
+from meshd.watcher.backend import is_limited
+from meshd.watcher.fanotify import Fanotify, queue_limit
 from meshd.watcher.inotify import limit
 
 if TYPE_CHECKING:
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
     from meshd.looker.nodes import Node
     from meshd.looker.walk import Found
     from meshd.shared import Shared
+    from meshd.watcher.inotify import Inotify
 
 COOKIE_SECONDS: Final = 20.0
+BACKEND: Final = "inotify"
+"""What watches; the fixture `backend` sets it for each test."""
 
 
 @dataclass
@@ -132,9 +137,24 @@ def scan_settings(values: dict[str, object]) -> ScanSettings:
 
 @contextmanager
 def watching(
-    base: Path, *roots: Path, walk: bool = True, quiet: float = 60.0, **scan: object
+    base: Path,
+    *roots: Path,
+    walk: bool = True,
+    quiet: float = 60.0,
+    backend: str | None = None,
+    **scan: object,
 ) -> Iterator[Watched]:
-    """Watch roots; `quiet` is the settle time, so long that only settled hints are due at once."""
+    """Watch roots.
+
+    Args:
+        base: above the roots; the state directory is made in it.
+        roots: what is watched.
+        walk: whether every root is walked once before anything is heard.
+        quiet: the settle time, so long that only settled hints are due at once.
+        backend: what watches; None for the one that the test runs over.
+        scan: more of the `[scan]` section.
+    """
+    backend = backend or BACKEND
     clock = SystemClock()
     state = base / "state"
     state.mkdir(exist_ok=True)
@@ -156,7 +176,7 @@ def watching(
         clock=clock,
         log=structlog.wrap_logger(None, processors=[note]),
     )
-    watcher = Watcher(cast("Shared", shared), state)
+    watcher = Watcher(cast("Shared", shared), state, prefers_fanotify=backend == "fanotify")
     watched = Watched(watcher, cast("Shared", shared), base, log)
     watcher.open()
     if walk:
@@ -243,18 +263,31 @@ def stalled(watched: Watched) -> Iterator[None]:
 
 def fill_the_queue(project: Path) -> None:
     """Make more events than the queue of the kernel holds, of one watched project."""
-    one, other = (project / ".dork" / name for name in ("one", "other"))
-    one.touch()
-    for _ in range(1 + (limit("max_queued_events") or 0) // 4):
-        one.rename(other)
-        other.rename(one)
+    file = project / ".dork" / "0"
+    file.touch()
+    # Each to a new name: fanotify makes one event of two that are alike.
+    for number in range(1, 2 + max(limit("max_queued_events") or 0, queue_limit() or 0)):
+        file = file.rename(project / ".dork" / str(number))
+
+
+def kernel_of(watched: Watched) -> Inotify | Fanotify:
+    """Return the interface of the kernel that watches the canary, and so the roots."""
+    backend = watched.watcher._backend
+    assert backend is not None
+    one = backend._inotify if is_limited(watched.watcher._canary.watch) else backend._fanotify
+    assert one is not None
+    return one
 
 
 def kernel_watches(watched: Watched) -> int:
-    """Return how many watches the kernel holds for the roots; the canary's is left out."""
-    inotify = watched.watcher._inotify
-    assert inotify is not None
-    lines = Path(f"/proc/self/fdinfo/{inotify.descriptor}").read_text(encoding="ascii")
+    """Return how many watches are held for the roots; the canary's is left out.
+
+    With fanotify the kernel holds none, and what counts is what is listened for.
+    """
+    one = kernel_of(watched)
+    if isinstance(one, Fanotify):
+        return len(watched.watcher._watches._nodes)
+    lines = Path(f"/proc/self/fdinfo/{one.descriptor}").read_text(encoding="ascii")
     return lines.count("inotify wd:") - 1
 
 

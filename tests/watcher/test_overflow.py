@@ -11,6 +11,7 @@ from meshd.watcher import NotWatchingError
 from tests.watcher.hearing import (
     blind_spots,
     fill_the_queue,
+    kernel_of,
     kernel_watches,
     make_project,
     save,
@@ -96,13 +97,11 @@ def test_a_watch_that_died_unheard_is_found_though_nothing_changed(
     noisy = make_project(root / "noisy")
     watched.hear()
     table = watched.looker().table
-    inotify = watched.watcher._inotify
-    assert inotify is not None
     node = table.top.child("project")
     assert node is not None
     with stalled(watched):
         fill_the_queue(noisy)
-        inotify.remove(node.dork_watch)  # its end is lost with the rest
+        kernel_of(watched).remove(node.dork_watch)  # its end is lost with the rest
     wait_for_overflow(watched)
     watched.walk_all()
     watched.hear()

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 def events_of(watched: Watched, act: Callable[[], object]) -> int:
     """Return how many raw events an act makes, whatever they say."""
     watched.sync()
-    inotify = watched.watcher._inotify
-    assert inotify is not None
-    read, canary = inotify.read, watched.watcher._canary.watch
+    backend = watched.watcher._backend
+    assert backend is not None
+    read, canary = backend.read, watched.watcher._canary.watch
     seen: list[RawEvent] = []
 
-    def reading() -> list[RawEvent]:
-        events = read()
+    def reading(cookie: int) -> list[RawEvent]:
+        events = read(cookie)
         seen.extend(event for event in events if event[0] != canary)
         return events
 
-    inotify.read = reading  # type: ignore[method-assign]
+    backend.read = reading  # type: ignore[method-assign]
     act()
     watched.sync()
     return len(seen)
@@ -92,9 +92,10 @@ def test_the_descriptors_are_few_and_not_inherited(base: Path, root: Path) -> No
     before = open_descriptors()
     with watching(base, root) as watched:
         watched.sync()
-        inotify = watched.watcher._inotify
-        assert inotify is not None
-        assert not os.get_inheritable(inotify.descriptor)
+        backend = watched.watcher._backend
+        assert backend is not None
+        assert backend.descriptors
+        assert not any(os.get_inheritable(one) for one in backend.descriptors)
         assert not os.get_inheritable(watched.watcher.observer._wakeup)
         assert len(open_descriptors() - before) <= 3  # one may be the listing's own
     assert open_descriptors() - before <= {str(max(map(int, open_descriptors())))}

@@ -19,6 +19,9 @@ from tests.watcher.hearing import COOKIE_SECONDS, make_project, save, watching
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What watches by fanotify has no limit.
+pytestmark = pytest.mark.parametrize("backend", ["inotify"], indirect=True)
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: setuid")
 
 REPOSITORY = Path(__file__).parent.parent.parent
