@@ -55,7 +55,7 @@ class LiveMachine:
         oracle = Oracle(grace=86_400, interval=86_400, rows=self.rows())
         self.estate.act()
         self.sync()
-        disk, roots = self.estate.looks(), self.estate.roots()
+        disk, roots = self.estate.looks(), self.estate.root_of_paths()
         oracle.sweep(disk, roots, set(ROOTS), now=0.0)
         expected = {row.agent_id: told(row) for row in oracle.rows.values()}
         assert {row.agent_id: told(row) for row in self.rows().values()} == expected

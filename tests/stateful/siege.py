@@ -1,0 +1,466 @@
+"""A live daemon under siege: a hostile user, an editor, git, an operator and faults, at random.
+
+Owns the choice of what happens, and when the daemon is judged. Assumes a mount namespace of its
+own. Promises: the same choices for the same seed, whatever the daemon answers; every fault is
+taken back before the daemon is judged as one that is well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from meshd.errors import MeshdError
+from tests.stateful import judging
+from tests.stateful.bystander import Bystander
+from tests.stateful.estate import Estate
+from tests.stateful.footprint import CEILING, NOTHING, Footprint, footprint
+from tests.stateful.ground import Ground
+from tests.stateful.ledger import Ledger
+from tests.stateful.operating import Operator
+from tests.system.daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from random import Random
+    from types import TracebackType
+
+Document = dict[str, Any]
+
+ROOTS: Final = ("one", "two", "three")
+PLACES: Final = (
+    *(f"{root}/{place}" for root in ROOTS[:2] for place in ("p", "q", "r", "deep/s")),
+    "three/p",
+    "three/q",
+    "three/deep/s",
+)
+PATIENCE: Final = 60.0
+"""Seconds that a daemon gets to be well again."""
+GROWTH_MEGABYTES: Final = 60
+
+BOUND_BY_MODES: Final = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+"""Runs a daemon whom permissions bind, root too."""
+
+TIMINGS: Final = (
+    ('[sweep]\ninterval = "24h"\n', 86_400.0),
+    ('[sweep]\ninterval = "24h"\n', 86_400.0),
+    ('[sweep]\ninterval = "2s"\nfull_every = 3\n', 86_400.0),
+    ('[sweep]\ninterval = "1s"\ngrace = "4s"\n', 4.0),
+    ('[sweep]\ninterval = "2s"\n[watch]\nbackend = "none"\n', 86_400.0),
+)
+"""How a daemon may be told of changes, with the grace in seconds."""
+
+
+class Siege:
+    """One daemon, from its first start to its last judgement; a context manager.
+
+    Args:
+        base: an empty directory, on a short path.
+        chance: chooses.
+
+    Attributes:
+        counts: what happened, by kind.
+        most: the largest footprint at rest.
+    """
+
+    def __init__(self, base: Path, chance: Random) -> None:
+        self.counts: Counter[str] = Counter()
+        self.most = NOTHING
+        self.chance = chance
+        self.estate = Estate(base, chance, base / "disk", ROOTS, PLACES, is_hostile=True)
+        outside = base / "disk" / "outside" / ".dork"
+        outside.mkdir(parents=True)
+        (outside / "agent.json").write_text('{"id": "outside", "name": "not ours"}')
+        timing, grace = chance.choice(TIMINGS)
+        home = base / "h"
+        self.ground = Ground(base, base / "disk", home / "state", ROOTS)
+        self.daemon = Daemon(home, through=BOUND_BY_MODES)
+        self.operator = Operator(self.estate, self.daemon, timing)
+        self.ledger = Ledger(grace)
+        self.bystander = Bystander(self.daemon.socket)
+        self.estate.trail.append(timing)
+        self._away: set[str] = set()
+        self._read_only: set[str] = set()
+        self._is_full = False
+        self._frozen: dict[str, dict[str, Document]] = {}
+        self._first: tuple[int, Footprint] | None = None
+
+    def __enter__(self) -> Self:
+        for _ in range(8):
+            self.estate.act()
+        self.operator.seal()
+        self.daemon.start()
+        self.bystander.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.lift_all()
+                self.bystander.__exit__()
+                assert self.daemon.stop() == 0
+                tracebacks = self.daemon.log.count("Traceback")
+                assert self.daemon.may_fail or not tracebacks, self.daemon.log[-5000:]
+        finally:
+            self.daemon.kill()
+            if kind is not None:
+                self.bystander.__exit__()
+            self.ground.close()
+
+    # what happens
+
+    def step(self) -> None:
+        """Let something happen, and now and then judge."""
+        kinds: list[tuple[Callable[[], None], int]] = [
+            (self.users, 30),
+            (self.operators, 14),
+            (self.kill, 2),
+            (self.kill_in_a_call, 2),
+            (self.restart, 1),
+            (self.overflow, 1),
+            (self.pause, 2),
+            (self.unmount_or_mount, 3),
+            (self.replace_root, 1),
+            (self.read_only, 2),
+            (self.shut_place, 3),
+            (self.fill_state, 1),
+            (self.damage, 1),
+            (self.back_up, 1),
+            (self.sweep, 3),
+            (self.judge, 12),
+            (self.glance, 6),
+        ]
+        (kind,) = self.chance.choices([one for one, _ in kinds], [weight for _, weight in kinds])
+        self.counts["steps"] += 1
+        self.counts[kind.__name__] += 1
+        self.estate.trail.append(kind.__name__.upper())
+        kind()
+
+    def users(self) -> None:
+        """People, editors, git and attackers do things."""
+        self.operator.expect_untouched()
+        for _ in range(self.chance.randint(1, 8)):
+            self.estate.act()
+            self.counts["acts of users"] += 1
+        self.operator.seal()
+
+    def operators(self) -> None:
+        """The operator does something."""
+        self.operator.act()
+
+    def kill(self) -> None:
+        """The daemon dies at work, and things go on."""
+        self.make_room()
+        self.users()
+        self.daemon.kill()
+        self.users()
+        self.daemon.start()
+
+    def kill_in_a_call(self) -> None:
+        """The daemon dies while it is told something."""
+        self.make_room()
+        self.operator.kill_in_a_call()
+
+    def restart(self) -> None:
+        """The daemon is stopped in order, and things go on."""
+        self.make_room()
+        self.users()
+        assert self.daemon.stop() == 0, "a stop that failed"
+        self.users()
+        self.daemon.start()
+
+    def overflow(self) -> None:
+        """More happens than the kernel keeps, while the daemon has no time to read."""
+        self.operator.expect_untouched()
+        with self._stopped():
+            self.users()
+            self.estate.flood()
+            self.users()
+
+    def pause(self) -> None:
+        """The daemon gets no time for a while."""
+        self.operator.expect_untouched()
+        with self._stopped():
+            self.users()
+
+    @contextlib.contextmanager
+    def _stopped(self) -> Any:  # noqa: ANN401 - a generator
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.daemon.process.send_signal(signal.SIGCONT)
+
+    def unmount_or_mount(self) -> None:
+        """A root goes away, or comes back."""
+        root = self.chance.choice(ROOTS)
+        if root in self._away:
+            self._mount(root)
+        elif root not in self._read_only:
+            self._freeze(root, [place for place in PLACES if place.startswith(f"{root}/")])
+            self.ground.unmount(root)
+            self._away.add(root)
+
+    def _mount(self, root: str) -> None:
+        self._expect_frozen()
+        self._frozen.pop(root, None)
+        self.ground.mount(root)
+        self._away.discard(root)
+
+    def replace_root(self) -> None:
+        """A root is replaced by its copy, and the operator accepts it."""
+        root = self.chance.choice(ROOTS)
+        if root in self._away or root in self._read_only or self._is_full or self.estate.shut:
+            return
+        self.estate.trail[-1] += f" {root}"
+        self.operator.expect_untouched()
+        self.ground.replace(root)
+        if not root_is_scanned(self.operator.configuration(), self.estate.path(root)):
+            return
+        with self.daemon.client() as client:
+            client.accept_root(self.estate.path(root))
+
+    def read_only(self) -> None:
+        """Nothing can be written below a root any more, or it can again."""
+        root = self.chance.choice(ROOTS)
+        if root in self._away:
+            return
+        self._set_read_only(root, on=root not in self._read_only)
+
+    def _set_read_only(self, root: str, *, on: bool) -> None:
+        self.ground.set_read_only(root, on=on)
+        (self._read_only.add if on else self._read_only.discard)(root)
+
+    def shut_place(self) -> None:
+        """A project cannot be entered any more, or it can again."""
+        if self.estate.shut:
+            self._open(self.chance.choice(sorted(self.estate.shut)))
+            return
+        place = self.chance.choice(PLACES)
+        project = self.estate.disk / place
+        if project.is_dir() and not project.is_symlink():
+            self._freeze(place, [place])
+            self.estate.shut.add(place)
+            self.ground.set_shut(place, on=True)
+
+    def _open(self, place: str) -> None:
+        self._expect_frozen()
+        self._frozen.pop(place, None)
+        self.ground.set_shut(place, on=False)
+        self.estate.shut.discard(place)
+
+    def fill_state(self) -> None:
+        """The file system of the state directory is full, or it is no more."""
+        self.estate.trail[-1] += f" {not self._is_full}"
+        if self._is_full:
+            self.make_room()
+        else:
+            self.ground.set_full(on=True)
+            self._is_full = True
+
+    def make_room(self) -> None:
+        """Let the daemon write its state again."""
+        if self._is_full:
+            self.ground.set_full(on=False)
+            self._is_full = False
+            self.daemon.wait_until(self._is_well, "end of degraded", PATIENCE)
+
+    def _is_well(self) -> bool:
+        try:
+            with self.daemon.client() as client:
+                client.sweep()
+                return client.status()["degraded"] is None
+        except MeshdError:
+            return False
+
+    def damage(self) -> None:
+        """The database is lost or damaged, under the daemon or while it is stopped."""
+        self.lift_all()
+        how = self.chance.choice((_move_away, _delete, _empty, _overwrite, _tear))
+        while_it_runs = self.chance.random() < 0.5
+        self.estate.trail.append(f"{how.__name__}, running: {while_it_runs}")
+        self.daemon.may_fail = True
+        before = self.daemon.status()["epoch"]
+        if while_it_runs:
+            _empty_journal(self.daemon.database)
+            how(self.daemon.database)
+            self.users()
+            self.daemon.wait_until(lambda: self._epoch() not in (None, before), "new epoch")
+            self.daemon.await_ready()
+        else:
+            assert self.daemon.stop() == 0
+            how(self.daemon.database)
+            self.users()
+            self.daemon.start()
+            assert self._epoch() != before, "a lost database was not begun anew"
+        self._frozen.clear()
+
+    def _epoch(self) -> str | None:
+        with contextlib.suppress(MeshdError), self.daemon.client() as client:
+            client.sweep()
+            epoch: str | None = client.status()["epoch"]
+            return epoch
+        return None
+
+    def back_up(self) -> None:
+        """The operator copies the database, and the copy is sound."""
+        if self._is_full:
+            return
+        copy = self.estate.base / "copy.db"
+        copy.unlink(missing_ok=True)
+        done = self.daemon.cli("db", "backup", str(copy))
+        assert done.returncode == 0, done.stderr
+        with contextlib.closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            listed = {row[0] for row in connection.execute("SELECT path FROM denials")}
+        assert listed == {os.fsencode(self.estate.path(one)) for one in self.estate.denied}
+
+    def sweep(self) -> None:
+        """The operator sweeps."""
+        options = {"full": self.chance.random() < 0.3, "confirm": self.chance.random() < 0.3}
+        with self.daemon.client() as client:
+            try:
+                client.sweep(**options)
+            except MeshdError:
+                assert self._is_full, "a sweep failed"
+
+    # what is judged
+
+    def lift_all(self) -> None:
+        """Take every fault back."""
+        self.make_room()
+        for place in sorted(self.estate.shut):
+            self._open(place)
+        for root in sorted(self._away):
+            self._mount(root)
+        for root in sorted(self._read_only):
+            self._set_read_only(root, on=False)
+
+    def judge(self) -> None:
+        """Take every fault back, let the daemon come to rest, and judge it."""
+        self.lift_all()
+        with self.daemon.client() as client:
+            swept = client.sweep(confirm=True)
+            assert swept["sickRoots"] == [], f"I20: {swept}"
+            synced = client.sync()
+            assert {root["by"] for root in synced["roots"]} <= {"events", "sweep"}, synced
+            rows = {row["id"]: row for row in client.registry()["agents"]}
+            disk = self.estate.looks()
+            claims = {one["path"]: one["outcome"] for one in client.claims()["claims"]}
+            judging.expect_health(client.status())
+            judging.expect_registry(disk, rows, was_rebuilt=self.daemon.may_fail)
+            judging.expect_claims(disk, rows, claims)
+            judging.expect_nothing_invented(self.estate, rows)
+            judging.expect_acknowledged(client, self.estate, self.operator.rules)
+            judging.expect_surfaces(client, self.daemon.database, rows)
+            self.ledger.read(client)
+            self.ledger.expect({row["id"]: row for row in client.registry()["agents"]})
+            if self.chance.random() < 0.4:
+                self._expect_quiet(client)
+        self.operator.expect_untouched()
+        self._expect_bounded()
+        assert not self.bystander.wrong, self.bystander.wrong[0]
+
+    def _expect_quiet(self, client: Any) -> None:  # noqa: ANN401 - the daemon's client
+        """Expect another sweep over the same disk to tell nothing (I2); removals may be due."""
+        client.sweep(full=True)
+        seq = client.status()["seq"]
+        client.sweep(full=self.chance.random() < 0.5)
+        since = [one["kind"] for one in client.events(seq)["events"]]
+        assert not [kind for kind in since if kind != "removed"], f"I2: {since}"
+
+    def _expect_bounded(self) -> None:
+        """Expect the daemon to take no more than it may, and to grow no further (I17)."""
+        pid = self.daemon.process.pid
+        now = footprint(pid, self.daemon.database)
+        self.most = self.most.most(now)
+        assert now.most(CEILING) == CEILING, f"I17: {now}"
+        if self._first is None or self._first[0] != pid:
+            self._first = (pid, now)
+        first = self._first[1]
+        assert now.megabytes <= first.megabytes + GROWTH_MEGABYTES, f"I17: {first}, then {now}"
+
+    def glance(self) -> None:
+        """Judge what holds under faults too."""
+        if self._is_full:
+            return
+        with self.daemon.client() as client:
+            client.sync()
+            rows = {row["id"]: row for row in client.registry()["agents"]}
+            self.ledger.read(client)
+            judging.expect_acknowledged(client, self.estate, self.operator.rules)
+            judging.expect_nothing_invented(self.estate, rows)
+        self._expect_frozen()
+        self.operator.expect_untouched()
+        assert not self.bystander.wrong, self.bystander.wrong[0]
+
+    def _freeze(self, name: str, places: list[str]) -> None:
+        """Note who lives where nobody can look from now on."""
+        self.make_room()
+        self.estate.trail[-1] += f" {name}"
+        with self.daemon.client() as client:
+            client.sweep()
+            client.sync()
+            rows = client.registry()["agents"]
+        paths = {self.estate.path(place) for place in places}
+        self._frozen[name] = {row["id"]: row for row in rows if row["projectPath"] in paths}
+
+    def _expect_frozen(self) -> None:
+        """Expect everybody there to be as they were (I5), but by an act of the operator."""
+        if self._is_full:
+            return
+        out = self.estate.denied | self.estate.unscanned
+        taken = {self.estate.path(place) for place in out}
+        with self.daemon.client() as client:
+            rows = {row["id"]: row for row in client.registry()["agents"]}
+        for frozen in self._frozen.values():
+            for agent_id, was in list(frozen.items()):
+                if was["projectPath"] in taken or was["unscanned"]:
+                    del frozen[agent_id]
+                    continue
+                now = rows.get(agent_id)
+                assert now is not None, f"I5: frozen, and gone: {was}"
+                same = ("projectPath", "status", "name")
+                assert [now[key] for key in same] == [was[key] for key in same], f"I5: {was}: {now}"
+
+
+def root_is_scanned(configuration: str, root: str) -> bool:
+    """Whether a configuration names a root."""
+    return f'"{root}"' in configuration
+
+
+def _empty_journal(database: Path) -> None:
+    """Bring the journal into the file: while it holds every page, SQLite never reads the file."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _move_away(database: Path) -> None:
+    database.rename(database.with_name("moved-away.db"))
+
+
+def _delete(database: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def _empty(database: Path) -> None:
+    os.truncate(database, 0)
+
+
+def _overwrite(database: Path) -> None:
+    database.write_bytes(b"not a database at all, " * 500)
+
+
+def _tear(database: Path) -> None:
+    os.truncate(database, database.stat().st_size // 2 + 100)
