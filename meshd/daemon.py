@@ -178,9 +178,7 @@ class Daemon:
     def serve(self) -> int | None:
         """Run the actors; return the exit code, or None to open the store anew."""
         path = socket_path(self.settings, self._environ)
-        socket = bind_socket(path, int(self.settings.api.socket_mode, 8))
-        services = Services(self, self._parts)
-        server = Server(services, socket, path, self._loopback())
+        server = self._bind(path)
         reconciler, sweeper = self._parts.reconciler, self._parts.sweeper
         actors: tuple[Actor, ...] = (
             Actor("meshd-writer", self._store.writer.run, self._store.writer.stop),
@@ -213,6 +211,17 @@ class Daemon:
             finally:
                 # Whatever ends the main thread's watch ends the actors: nothing is half-alive.
                 self._stop()
+
+    def _bind(self, path: Path) -> Server:
+        """Take every way in, or none: a socket's file stays only while somebody answers there."""
+        loopback = self._loopback()
+        try:
+            socket = bind_socket(path, int(self.settings.api.socket_mode, 8))
+        except BaseException:
+            if loopback is not None:
+                loopback.listening.close()
+            raise
+        return Server(Services(self, self._parts), socket, path, loopback)
 
     def _loopback(self) -> Loopback | None:
         """Return the second way in, when it is asked for."""

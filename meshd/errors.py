@@ -74,6 +74,12 @@ class DuplicateError(MeshdError):
     code = "duplicate"
 
 
+class LimitError(MeshdError):
+    """A ceiling of `[limits]` leaves no room for another agent."""
+
+    code = "limit"
+
+
 class OutOfScopeError(MeshdError):
     """The path lies in a root, and is not scanned: denied, excluded, too deep, or no directory."""
 
@@ -138,18 +144,26 @@ class ForeignDatabaseError(StoreError):
     """The database file belongs to another program."""
 
     code = "foreign-database"
+    exit_code = 5
 
 
 class NewerDatabaseError(StoreError):
     """The database was written by a newer meshd."""
 
     code = "newer-database"
+    exit_code = 5
 
 
 class DamagedDatabaseError(StoreError):
     """The database file is damaged, emptied or lost."""
 
     code = "damaged-database"
+
+
+class DamagedPolicyError(DamagedDatabaseError):
+    """What must outlive the database cannot be understood; a person has to say what holds."""
+
+    exit_code = 5
 
 
 class AlreadyRunningError(MeshdError):

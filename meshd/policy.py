@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from meshd.core.model import Denial
-from meshd.errors import DamagedDatabaseError, StoreError
+from meshd.errors import DamagedDatabaseError, DamagedPolicyError, StoreError
 from meshd.store.intents import Intent
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class PolicyFile:
                 hint="see that it is a file and that meshd may read it",
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DamagedDatabaseError(
+            raise DamagedPolicyError(
                 f"{self.path} cannot be understood",
                 hint="put back a copy of it, or delete it to give up its denials and rules",
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,3 +80,20 @@ def test_a_token_that_others_may_read_keeps_the_daemon_from_starting(
 
     assert daemon.ended() == 5
     assert "chmod 600" in daemon.log
+
+
+def test_a_port_that_is_taken_leaves_no_socket_behind(tmp_path: Path, root: Path) -> None:
+    """A socket's file says that somebody answers there."""
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text("token-one\n")
+    (tmp_path / "home").mkdir()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        daemon = Daemon(tmp_path / "home", config=config(root, token).replace(":0", f":{port}"))
+        daemon.launch()
+        assert daemon.ended() == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in daemon.log
+    assert not daemon.socket.exists()

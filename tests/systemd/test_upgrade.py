@@ -23,7 +23,7 @@ echo 'CREATE TABLE next (value TEXT);' > {NEWER}/meshd/store/sql/{KNOWN + 1:04}_
 sed 's#{SOURCES}:#{NEWER}:#' /usr/local/bin/meshd > /usr/local/bin/meshd-newer
 chmod 755 /usr/local/bin/meshd-newer
 """
-DROP_IN: Final = "[Service]\nRestart=no\nExecStart=\nExecStart=/usr/local/bin/{} run\n"
+DROP_IN: Final = "[Service]\nExecStart=\nExecStart=/usr/local/bin/{} run\n"
 
 
 @pytest.mark.slow
@@ -55,6 +55,9 @@ def test_an_upgrade_migrates_and_a_downgrade_has_a_way_back(service: SystemServi
 
     service.drop_in("version.conf", DROP_IN.format("meshd"))
     assert service.systemctl("start", service.unit, check=False).returncode != 0
+    # It would refuse again and again: nobody tries.
+    assert (service.shown("ExecMainStatus"), service.shown("ActiveState")) == ("5", "failed")
+    assert service.shown("NRestarts") == "0"
     said = " ".join(str(one["MESSAGE"]) for one in service.journal())
     assert f"schema {KNOWN + 1}" in said
     back = f"cp {copy} {service.state}/meshd.db"
