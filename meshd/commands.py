@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from meshd.core.access import Action
     from meshd.core.model import Agent, RootIdentity, Source
+    from meshd.looker.leftovers import Leftover
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,22 @@ class ClearOn:
 
     number: int
     future: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Reap:
+    """A sweep has found old temporary files of ours. Resolves to how many were removed.
+
+    Attributes:
+        root: in which they are.
+        found: what `FindLeftovers` returned.
+        before_ns: wall-clock time; what was touched since is left alone.
+    """
+
+    root: str
+    found: tuple[Leftover, ...]
+    before_ns: int
+    future: Future[int] = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True)

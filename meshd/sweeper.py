@@ -31,8 +31,9 @@ from meshd.core.guard import AGREES_AFTER
 from meshd.core.model import Hint, Source
 from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
-from meshd.looker import RootLostError, Unreadable
+from meshd.looker import RootLostError, Sighting, Unreadable
 from meshd.looker.health import Sickness
+from meshd.tidying import seek_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -304,6 +305,9 @@ class Sweeper:
                     or not self._shared.signatures.unchanged(found.path, found.signature)
                 ]
                 met.add(found.path for found in batch)
+                if full and self._last_end is not None:  # the first sweep of a run is not held up
+                    projects = [found.path for found in batch if isinstance(found, Sighting)]
+                    seek_leftovers(self._shared, view.lookers[root], projects)
                 self._put(asked, source, view)
         except StoppingError:
             return False  # the root left the configuration meanwhile

@@ -33,7 +33,7 @@ from meshd.looker.files import (
     write_new,
 )
 from meshd.looker.look import errno_word
-from meshd.looker.renaming import exchange, is_there, set_aside, settle_spare, take_name
+from meshd.looker.renaming import exchange, is_there, set_aside, settle_spare, spare_name, take_name
 
 if TYPE_CHECKING:
     from meshd.core.model import FileIdentity
@@ -82,6 +82,11 @@ class Swap:
     previous: str | None
     new: str | None
     makes_dork: bool = False
+
+    @property
+    def temporary_names(self) -> tuple[str, str]:
+        """The names in `.dork` that it may use, but for the manifest's."""
+        return self.temporary, spare_name(self.temporary)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from meshd.core.endpoints import EndpointState
 from meshd.core.model import Outcome
 from meshd.core.snapshot import snapshot
 from meshd.errors import ConflictError, NotWritableError
+from meshd.looker.leftovers import RemoveLeftovers
 from meshd.looker.removing import Aside
 from meshd.looker.writing import Swap
 from meshd.registration.carrier import Carrier
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from meshd.acts import OperatorActs
     from meshd.batch import Committed
-    from meshd.commands import ClearOn, Register, Unregister, Update
+    from meshd.commands import ClearOn, Reap, Register, Unregister, Update
     from meshd.core.model import Agent, Observation
     from meshd.course import SweepCourses
     from meshd.deciding import Deciding
@@ -78,6 +79,20 @@ class Registration:
     def clear_on(self, control: ClearOn) -> None:
         """Go on removing what an unregister has set aside."""
         self._carrier.clear_on(control.number)
+
+    def reap(self, control: Reap) -> int:
+        """Remove what changes have left that nobody answers for any more; return how much."""
+        view = self._shared.roots.view
+        state = view.states.get(control.root)
+        if control.root not in view.lookers or state is None or not state.healthy:
+            return 0
+        spared = self._carrier.temporary_names()
+        found = tuple(one for one in control.found if one.name not in spared)
+        task = RemoveLeftovers(found, control.before_ns)
+        removed = view.lookers[control.root].run(task)
+        for path, name in removed:
+            self._shared.log.info("leftover_removed", path=path, left=f".dork/{name}")
+        return len(removed)
 
     def register(self, act: Register) -> Registered:
         """Give a project a manifest, or take the one it has.

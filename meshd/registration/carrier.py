@@ -16,7 +16,7 @@ from meshd.commands import ClearOn
 from meshd.errors import BusyError, MeshdError, StoppingError
 from meshd.looker import RootLostError
 from meshd.looker.writing import Obstacle, Trouble
-from meshd.registration.deeds import DataDeed, from_document, refusal, to_document
+from meshd.registration.deeds import DataDeed, ManifestDeed, from_document, refusal, to_document
 from meshd.store import intents
 
 if TYPE_CHECKING:
@@ -126,6 +126,16 @@ class Carrier:
         if undertaking is not None:
             self._clearing.discard(number)
             self._finish(undertaking)
+
+    def temporary_names(self) -> frozenset[str]:
+        """Return the names in `.dork` that what is unfinished may need yet.
+
+        Raises:
+            StoreError: the database cannot say what is left.
+        """
+        deeds = [one.deed for one in self._undertakings().values()]
+        swaps = [one.swap for one in deeds if isinstance(one, ManifestDeed)]
+        return frozenset(name for swap in swaps for name in swap.temporary_names)
 
     def require_finished(self, path: str, *, may_write: bool = True) -> None:
         """Finish what is left in one project.
