@@ -169,9 +169,7 @@ CONTENTS: Final = (
     _content(34, "text as number", "bad-schema", said(budget={"maxCallsPerHour": "5"})),
     _content(34, "switch as number", "bad-schema", said(budget={"maxCallsPerHour": True})),
     _content(36, "deep", "nested-too-deep", with_member('"x": ' + "[" * 3000 + "]" * 3000)),
-    _content(
-        36, "deeper", "nested-too-deep", with_member('"x": ' + "[" * 30_000 + "]" * 30_000)
-    ),
+    _content(36, "deeper", "nested-too-deep", with_member('"x": ' + "[" * 30_000 + "]" * 30_000)),
     _content(36, "open", "not-json", b'{"x": ' + b"[" * 500 + CANARY.encode()),
     _content(37, "floats and a fault", "bad-schema", said(id=5, x=[0.5] * 12_000)),
     _content(37, "lists and a fault", "bad-schema", said(id=5, x=[[]] * 15_000)),
@@ -183,17 +181,13 @@ CONTENTS: Final = (
         "bad-schema",
         said(mcpServers=[{"name": "x", "connection": {"env": {CANARY: CANARY}}}]),
     ),
-    _content(
-        38, "unknown key", "bad-schema", said(budget={CANARY: CANARY, "maxCallsPerHour": 0})
-    ),
+    _content(38, "unknown key", "bad-schema", said(budget={CANARY: CANARY, "maxCallsPerHour": 0})),
     _content(39, "accent in the id", "bad-schema", said(id="caf\u00e9")),
     _content(39, "other accent in the id", "bad-schema", said(id="cafe\u0301")),
 )
 """Rows 21-39."""
 
-CASES: Final = tuple(
-    case for case in PLACES + CONTENTS if os.geteuid() == 0 or not case.privileged
-)
+CASES: Final = tuple(case for case in PLACES + CONTENTS if os.geteuid() == 0 or not case.privileged)
 
 
 def plant(directory: Path, cases: tuple[Case, ...] = CASES) -> None:
