@@ -1,0 +1,171 @@
+"""Changes that hide: torn files, forged times, stores that no `stat` shows, a damaged row."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import apsw
+import pytest
+
+from meshd.opening import DATABASE
+from tests.harness import World, write_manifest
+from tests.system.daemon import Daemon
+from tests.system.trees import save
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SAVES: Final = 400
+BEFORE, AFTER = "as it was before", "as it came after"
+assert len(BEFORE) == len(AFTER)
+
+
+@pytest.fixture
+def world(tmp_path: Path, root: Path) -> Iterator[World]:
+    write_manifest(root / "p", "a", description=BEFORE)
+    world = World(tmp_path / "state", [root])
+    world.sweep()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def manifest(root: Path) -> Path:
+    return root / "p" / ".dork" / "agent.json"
+
+
+def described(world: World) -> str:
+    return world.agents["a"].description
+
+
+def signature(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@pytest.mark.slow
+def test_051_what_an_editor_has_half_written_is_never_believed(home: Path, root: Path) -> None:
+    """Truncated and written in two halves, again and again, while all is read all the time."""
+    project = save(root / "p", "a", description="0")
+    text = project.manifest.read_text()
+
+    def edit() -> None:
+        descriptor = os.open(project.manifest, os.O_WRONLY)
+        for number in range(1, SAVES + 1):
+            content = text.replace('"description": "0"', f'"description": "{number}"').encode()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, content[: len(content) // 2], 0)
+            os.sched_yield()
+            os.pwrite(descriptor, content[len(content) // 2 :], len(content) // 2)
+        os.close(descriptor)
+
+    with Daemon(home, root) as daemon, daemon.client() as client:
+        seq = daemon.status()["seq"]
+        editor = threading.Thread(target=edit)
+        editor.start()
+        seen = []
+        while editor.is_alive():
+            client.sweep(full=True)
+            seen.append(daemon.agents()["a"])
+        editor.join()
+        daemon.ask("sync")
+        row = daemon.agents()["a"]
+        assert (row["description"], row["flags"]) == (str(SAVES), [])
+        whole = {str(number) for number in range(SAVES + 1)}
+        assert {one["status"] for one in seen} == {"active"}
+        assert {one["description"] for one in seen} <= whole
+        kinds = {one["kind"] for one in client.events(seq)["events"]}
+        assert kinds <= {"updated", "invalid", "valid"}
+
+
+def test_052_the_same_size_and_a_forged_time_hide_nothing(world: World, manifest: Path) -> None:
+    status = manifest.stat()
+    with manifest.open("r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write(text.replace(BEFORE, AFTER))
+    os.utime(manifest, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = manifest.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (
+        (status.st_ino, status.st_size, status.st_mtime_ns)
+    )
+    world.sweep()
+    assert described(world) == AFTER
+
+
+@pytest.fixture
+def unseen_store(world: World, manifest: Path) -> None:
+    """Change the manifest through a page that is dirty already: no time of the file moves."""
+    with manifest.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        start = mapped.find(BEFORE.encode())
+        for _ in range(10):
+            mapped[start : start + len(BEFORE)] = BEFORE.encode()
+            # The kernel may write the page out at any moment; the next store would show then.
+            world.sweep(full=True)
+            looked = signature(manifest)
+            mapped[start : start + len(AFTER)] = AFTER.encode()
+            if signature(manifest) == looked:
+                break
+    assert signature(manifest) == looked
+    assert described(world) == BEFORE
+
+
+def test_053_a_fingerprint_as_young_as_the_file_is_not_trusted(
+    world: World, manifest: Path, request: pytest.FixtureRequest
+) -> None:
+    """A second write within one tick of the clock leaves the fingerprint of the first."""
+    world.clock.wall_seconds = time.time()
+    request.getfixturevalue("unseen_store")
+    world.sweep()
+    assert described(world) == AFTER
+
+
+def test_054_what_no_stat_shows_is_found_by_a_full_sweep(world: World, unseen_store: None) -> None:
+    world.sweep()
+    assert described(world) == BEFORE
+    world.sweep(full=True)
+    assert described(world) == AFTER
+
+
+def test_055_a_damaged_row_is_mended_from_its_file_by_a_full_sweep(
+    tmp_path: Path, world: World
+) -> None:
+    connection = apsw.Connection(str(tmp_path / "state" / DATABASE))
+    connection.execute("UPDATE agents SET description = 'damaged'")
+    connection.close()
+    assert described(world) == "damaged"
+    world.sweep(full=True)
+    assert described(world) == BEFORE
+
+
+def test_056_a_file_renamed_over_another_is_another_whatever_its_times_say(
+    world: World, root: Path, manifest: Path
+) -> None:
+    status = manifest.stat()
+    write_manifest(root / "p", "a", description=AFTER)
+    os.utime(manifest, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert manifest.stat().st_ino != status.st_ino
+    world.sweep()
+    assert described(world) == AFTER
+
+
+@pytest.mark.parametrize("seconds", [-315_619_200, 0, 4_102_444_800], ids=["1960", "1970", "2100"])
+def test_057_the_time_of_a_file_is_compared_and_never_ordered(
+    world: World, root: Path, manifest: Path, seconds: int
+) -> None:
+    write_manifest(root / "p", "a", description=AFTER)
+    os.utime(manifest, (seconds, seconds))
+    assert manifest.stat().st_mtime == seconds
+    world.sweep()
+    assert described(world) == AFTER
+    commits = world.store.writer.commits
+    world.sweep()
+    assert world.store.writer.commits == commits
+    write_manifest(root / "p", "a", description=BEFORE)  # older, or younger, than the last
+    world.sweep()
+    assert described(world) == BEFORE
