@@ -113,12 +113,14 @@ class Backend:
             return self._inotify.read() + self._fanotify.read_all()
         return self._fanotify.read() + self._inotify.read_all()
 
-    def has_lost_marks(self) -> bool:
-        """Whether directories are watched no more because their file system was unmounted.
+    def remounted(self) -> bool:
+        """Take note that the list of mounts has changed.
 
-        Only fanotify does not tell of that. To be asked when the list of mounts has changed.
+        Returns:
+            Whether directories are not watched any more, because a file system was unmounted and
+            nothing told so. inotify tells.
         """
-        return self._fanotify is not None and self._fanotify.has_lost_marks()
+        return self._fanotify is not None and self._fanotify.remounted()
 
     def queue_limit(self) -> int | None:
         """Return how many events the kernel keeps before it loses them."""

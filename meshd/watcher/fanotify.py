@@ -74,8 +74,9 @@ class Fanotify:
             raise _error()
         self.descriptor: int = descriptor
         self._lock = Lock()
-        self._marked: set[bytes] = set()
-        self._refused: dict[bytes, int] = {}
+        # By device number: file systems that are copies of each other share their fsid.
+        self._marked: dict[int, bytes] = {}
+        self._refused: dict[int, int] = {}
         self._devices: set[bytes] = set()
         self._movable: set[int] = set()
         self._cookies = itertools.count(1)
@@ -95,10 +96,9 @@ class Fanotify:
             RefusedError: its file system cannot be marked.
             OSError: what the kernel says of the directory.
         """
-        filesystem = fsid_of(directory)
-        if filesystem not in self._marked:
-            self._mark(directory, filesystem)
-        watch = int.from_bytes(filesystem + handle_of(directory), "little")
+        device = os.fstat(directory).st_dev
+        fsid = self._marked.get(device) or self._mark(directory, device)
+        watch = int.from_bytes(fsid + handle_of(directory), "little")
         if mask & inotify.MOVE_SELF:
             self._movable.add(watch)
         return watch
@@ -122,12 +122,15 @@ class Fanotify:
             waiting = waiting - count if count else 0
         return events
 
-    def has_lost_marks(self) -> bool:
-        """Whether marks have ended with their file systems.
+    def remounted(self) -> bool:
+        """Take note that the list of mounts has changed.
 
-        If so, none is believed any more, and each is set anew when a directory is next watched.
+        Returns:
+            Whether marks have ended with their file systems. Then none is believed any more, and
+            each is set anew when a directory is next watched.
         """
         with self._lock:
+            self._refused.clear()  # another file system may have the number now
             if self._devices <= self._marked_devices():
                 return False
             self._marked.clear()
@@ -138,16 +141,17 @@ class Fanotify:
         """Close the descriptor, and so remove every mark."""
         os.close(self.descriptor)
 
-    def _mark(self, directory: int, filesystem: bytes) -> None:
+    def _mark(self, directory: int, device: int) -> bytes:
+        """Mark the file system of a directory; return its fsid."""
         with self._lock:
-            number = self._refused.get(filesystem, 0)
+            number = self._refused.get(device, 0)
             if not number:
                 path = b"/proc/self/fd/%d" % directory
                 if _MARK(self.descriptor, _MARK_FLAGS, _MASK, _AT_FDCWD, path) == 0:
-                    self._marked.add(filesystem)
                     self._devices = self._marked_devices()
-                    return
-                number = self._refused[filesystem] = ctypes.get_errno()
+                    fsid = self._marked[device] = fsid_of(directory)
+                    return fsid
+                number = self._refused[device] = ctypes.get_errno()
         raise RefusedError(number, os.strerror(number))
 
     def _marked_devices(self) -> set[bytes]:

@@ -264,7 +264,7 @@ class RootsObserver(BaseObserver):
     def _see_mounts(self) -> None:
         """Have looked into what was mounted or unmounted, marks that ended with it included."""
         self._scans.put(Remounted())
-        if self._backend is not None and self._backend.has_lost_marks():
+        if self._backend is not None and self._backend.remounted():
             self._lose_events("a file system was unmounted, and its mark with it", None)
 
     def _emit(self, events: list[RawEvent]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import subprocess
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from meshd.inbox import Inbox
 from meshd.looker import LocalLooker, RootLostError, make_looker
 from meshd.looker.nodes import place_of
 from meshd.roots import Roots
-from meshd.watcher import Coverage, Watcher
+from meshd.watcher import Coverage, NotWatchingError, Watcher
 from meshd.watcher.backend import is_limited
 from meshd.watcher.fanotify import Fanotify, queue_limit
 from meshd.watcher.inotify import limit
@@ -110,7 +111,9 @@ class Watched:
         """Return what was hinted at until some root had to be looked at whole, and which."""
         paths: set[str] = set()
         while True:
-            heard, widened = self.hear_all()
+            with suppress(NotWatchingError):  # the loss may take the cookie along
+                self.sync()
+            heard, widened = self.drain()
             paths.update(heard)
             if widened:
                 return sorted(paths), widened
@@ -189,6 +192,16 @@ def watching(
         watcher.stop()
         thread.join()
         shared.roots.close()
+
+
+@contextmanager
+def mounted(place: Path, *what: str) -> Iterator[None]:
+    """Mount something; needs root."""
+    subprocess.run(["mount", *what, str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def make_project(path: Path, text: str = "{}") -> Path:

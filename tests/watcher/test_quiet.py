@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def events_of(watched: Watched, act: Callable[[], object]) -> int:
-    """Return how many raw events an act makes, whatever they say."""
+    """Return how many raw events an act makes in watched directories, whatever they say."""
     watched.sync()
     backend = watched.watcher._backend
     assert backend is not None
-    read, canary = backend.read, watched.watcher._canary.watch
+    read, watches = backend.read, watched.watcher._watches
     seen: list[RawEvent] = []
 
     def reading(cookie: int) -> list[RawEvent]:
         events = read(cookie)
-        seen.extend(event for event in events if event[0] != canary)
+        seen.extend(event for event in events if watches.nodes_of(event[0]))
         return events
 
     backend.read = reading  # type: ignore[method-assign]
@@ -97,5 +97,5 @@ def test_the_descriptors_are_few_and_not_inherited(base: Path, root: Path) -> No
         assert backend.descriptors
         assert not any(os.get_inheritable(one) for one in backend.descriptors)
         assert not os.get_inheritable(watched.watcher.observer._wakeup)
-        assert len(open_descriptors() - before) <= 3  # one may be the listing's own
+        assert len(open_descriptors() - before) <= 2 + len(backend.descriptors)
     assert open_descriptors() - before <= {str(max(map(int, open_descriptors())))}
