@@ -60,6 +60,7 @@ def open_writing(path: Path) -> apsw.Connection:
         connection.pragma("synchronous", "full")
         connection.pragma("foreign_keys", value=True)
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+        _keep_within(connection)
     except apsw.Error as error:
         raise _unusable(path, error) from error
     return connection
@@ -75,9 +76,15 @@ def open_reading(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.pragma("query_only", value=True)
+        _keep_within(connection)
     except apsw.Error as error:
         raise StoreError(f"cannot read {path}: {error}") from error
     return connection
+
+
+def _keep_within(connection: apsw.Connection) -> None:
+    """Keep what SQLite lays aside in memory: else it goes to /var/tmp, outside of our directory."""
+    connection.pragma("temp_store", "memory")
 
 
 def beating(connection: apsw.Connection, beat: Callable[[], None]) -> None:
