@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RootCheck:
-    """What a check said of one root; the identity is the one to keep."""
+    """What a check said of one root.
+
+    Attributes:
+        identity: the one to keep.
+        against: what the root was known as when it was checked.
+    """
 
     healthy: bool
     reason: str | None
     identity: RootIdentity | None
+    against: RootIdentity | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ class SweepCourses:
                 or stored.get(root)
                 or RootState(root, True)
             )
+            if known.identity != check.against:
+                continue  # the operator has accepted it meanwhile: the check is of another root
             states[root] = replace(
                 known, healthy=check.healthy, reason=check.reason, identity=check.identity
             )

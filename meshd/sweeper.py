@@ -345,7 +345,8 @@ class Sweeper:
             self._shared.log.warning(
                 "root_recognised", path=root, why="most known manifests are there"
             )
-        return RootCheck(seen.healthy, seen.reason, seen.identity if seen.healthy else identity)
+        kept = seen.identity if seen.healthy else identity
+        return RootCheck(seen.healthy, seen.reason, kept, identity)
 
     def _stored_state(self, root: str) -> RootState | None:
         with self._shared.store.reading() as registry:

@@ -178,7 +178,7 @@ def test_what_a_killed_sweep_registered_does_not_yield_to_a_clone_made_later(
     write_manifest(root / "z-original", "a")
     with running(state, root) as world:
         identity = world.roots.view.lookers[str(root)].check(None).identity
-        checks = {str(root): RootCheck(healthy=True, reason=None, identity=identity)}
+        checks = {str(root): RootCheck(True, None, identity, against=None)}
         world.inbox.post(SweepBegan(checks, Source.START))
         world.drain()
         world.hint(root / "z-original", source=Source.START)
