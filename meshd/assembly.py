@@ -192,9 +192,7 @@ def assemble(
     )
     watcher = None
     if watch.backend != "none":
-        if watch.backend == "fanotify":
-            log.warning("backend_unavailable", backend="fanotify", using="inotify")
-        watcher = Watcher(shared, store.path.parent)
+        watcher = Watcher(shared, store.path.parent, prefers_fanotify=watch.backend == "fanotify")
         roots.changed = watcher.configure
         courses.marks.put = watcher.mark
     announcer = None if relay is None else _announcer(shared, courses, relay)
