@@ -52,7 +52,7 @@ class Watcher:
         self, shared: Shared, state_directory: Path, *, prefers_fanotify: bool = False
     ) -> None:
         self._shared = shared
-        self._prefers_fanotify = prefers_fanotify
+        self.prefers_fanotify = prefers_fanotify
         self._canary = Canary(state_directory / "canary")
         self._backend: Backend | None = None
         self._configuring = threading.Lock()
@@ -230,7 +230,7 @@ class Watcher:
     def _open_backend(self) -> bool:
         """Open the backend; return whether there is one."""
         try:
-            backend = Backend(self._shared.log, prefers_fanotify=self._prefers_fanotify)
+            backend = Backend(self._shared.log, prefers_fanotify=self.prefers_fanotify)
         except OSError as error:
             self._fall_short(error)
             return False

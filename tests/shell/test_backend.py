@@ -17,21 +17,16 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("backend", "watches", "told"),
+    ("backend", "wanted"),
     [
-        pytest.param("auto", True, [], id="takes inotify"),
-        pytest.param("inotify", True, [], id="is what there is"),
-        pytest.param("none", False, [], id="was asked for"),
-        pytest.param(
-            "fanotify",
-            True,
-            [{"event": "backend_unavailable", "backend": "fanotify", "using": "inotify"}],
-            id="is not built yet",
-        ),
+        pytest.param("auto", "inotify", id="takes inotify"),
+        pytest.param("inotify", "inotify", id="inotify"),
+        pytest.param("fanotify", "fanotify", id="fanotify"),
+        pytest.param("none", None, id="nothing"),
     ],
 )
-def test_a_backend_that_is_not_built_is_said_once_and_replaced(
-    tmp_path: Path, backend: str, watches: bool, told: list[object]
+def test_the_watcher_is_made_for_the_backend_that_was_asked_for(
+    tmp_path: Path, backend: str, wanted: str | None
 ) -> None:
     log = structlog.testing.CapturingLogger()
     clock = SystemClock()
@@ -43,4 +38,5 @@ def test_a_backend_that_is_not_built_is_said_once_and_replaced(
         store.writer.stop()
         store.writer.run()
         store.close_readers()
-    assert (watches, told) == (parts.watcher is not None, [call.kwargs for call in log.calls])
+    prefers = parts.watcher and ("inotify", "fanotify")[parts.watcher.prefers_fanotify]
+    assert (prefers, log.calls) == (wanted, [])
