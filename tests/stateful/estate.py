@@ -212,6 +212,7 @@ class Estate:
         """Copy a project to a free place, or make a worktree of it there."""
         source, target = self.disk / one, self.disk / other
         if source.is_dir() and not source.is_symlink() and not os.path.lexists(target):
+            target.parent.mkdir(exist_ok=True)
             subprocess.run(["cp", "-a", source, target], check=True)
             if self.chance.random() < 0.5 and not (target / ".git").exists():
                 (target / ".git").write_text("gitdir: elsewhere\n")
