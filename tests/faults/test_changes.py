@@ -34,7 +34,8 @@ for said in map(str, itertools.count()):
     if said == "the end":
         break
 """
-LEAST_SWEEPS, MOST_SWEEPS = 100, 10_000
+ENOUGH, MOST_SWEEPS = 20, 20_000
+"""Different texts that are to be read; sweeps within which they are."""
 BEFORE, AFTER = "as it was before", "as it came after"
 assert len(BEFORE) == len(AFTER)
 
@@ -66,21 +67,22 @@ def test_051_what_an_editor_has_half_written_is_never_believed(
     world: World, manifest: Path
 ) -> None:
     """Truncated and written in two halves, again and again, while all is read all the time."""
-    claims: list[str] = []
-    seen = []
+    seen: set[str] = set()
+    said: set[str] = set()
     with subprocess.Popen(
         [sys.executable, "-c", EDITOR, manifest, BEFORE], stdin=subprocess.PIPE
     ) as editor:
-        while len(claims) < LEAST_SWEEPS or "invalid" not in claims:
-            assert len(claims) < MOST_SWEEPS
+        for _ in range(MOST_SWEEPS):
             world.sweep(full=True)
-            claims.append(world.claims()[str(manifest.parent.parent)][0])
-            seen.append(world.agents["a"])
+            assert world.agents["a"].live
+            seen.add(world.claims()[str(manifest.parent.parent)][0])
+            said.add(described(world))
+            if len(said) > ENOUGH and "invalid" in seen:
+                break
         editor.communicate()
-    assert editor.returncode == 0
-    assert all(agent.live for agent in seen)
-    assert all(agent.description == BEFORE or agent.description.isdigit() for agent in seen)
-    assert any(agent.description.isdigit() for agent in seen)
+    assert len(said) > ENOUGH
+    assert "invalid" in seen
+    assert all(one == BEFORE or one.isdigit() for one in said)
     world.sweep()
     assert (described(world), world.agents["a"].flags) == ("the end", ())
 
