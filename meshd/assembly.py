@@ -90,7 +90,7 @@ class Parts:
 
     def configure(self, settings: Settings) -> None:
         """Take a new configuration; a walk of roots that changed starts over. No row is dropped."""
-        self.shared.roots.configure(settings.scan)
+        self.shared.roots.configure(settings.scan, settings.limits)
         self.shared.trust.system = frozenset(settings.relay.system)
         if self.announcer is not None:
             self.announcer.wake()
@@ -167,6 +167,7 @@ def assemble(
         settings.scan,
         denied,
         lambda root, isolated: make_looker(root, isolated=isolated, clock=clock, numbers=next_look),
+        settings.limits,
     )
     shared = Shared(
         roots=roots,

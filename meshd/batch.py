@@ -233,6 +233,8 @@ def commit_operation(
     def operation(connection: apsw.Connection) -> Committed:
         registry = Registry(connection)
         known = load_for(registry, decidable.observations)
+        if circumstances.quotas.is_limiting:
+            known = replace(known, holdings=registry.holdings())
         verdicts = judge(decidable.observations, known, circumstances)
         reopened = unlooked(known, verdicts, circumstances)
         reopened |= costly_paths(known, verdicts, circumstances, decidable.looked_before)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meshd.core.access import Action
-    from meshd.core.model import Agent, RootIdentity, Source
+    from meshd.core.model import Agent, Reason, RootIdentity, Source
     from meshd.looker.leftovers import Leftover
 
 
@@ -60,6 +60,8 @@ class SweepEnded:
         broken: roots that checked healthy and whose walk did not reach its end.
         sync: whether it only brings the registry up to date: it counts for no grace, agrees
             with no held disappearance, and is not the last sweep.
+        truncated: roots with more than they may have, and of what. They were walked as far as
+            that; nothing of theirs is absent, and they keep no other root waiting.
     """
 
     completed: frozenset[str]
@@ -69,6 +71,7 @@ class SweepEnded:
     started_at: str
     started: float
     sync: bool = False
+    truncated: Mapping[str, Reason] = field(default_factory=dict)
     future: Future[SweepResult] = field(default_factory=Future)
 
 
@@ -323,6 +326,8 @@ class SweepResult:
         synced: agents brought up to date with their manifest, or to their new path.
         drift: changes that events had missed.
         held: agents whose disappearance the mass guard holds.
+        sick_roots: roots that were not walked, or in vain.
+        truncated: roots with more than they may have, and of what.
     """
 
     started_at: str
@@ -336,3 +341,4 @@ class SweepResult:
     drift: int = 0
     held: int = 0
     sick_roots: tuple[str, ...] = ()
+    truncated: Mapping[str, Reason] = field(default_factory=dict)

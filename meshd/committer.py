@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from meshd.batch import Committed, Decidable
     from meshd.clock import Clock
-    from meshd.core.model import Change, Source
+    from meshd.core.model import Change, Reason, Source
     from meshd.core.verdict import Verdict
     from meshd.signatures import Signatures
     from meshd.store.store import Store
@@ -107,6 +107,23 @@ class Committer:
                 self._signatures.learn(path, seen.signature, seen.looked_at_ns)
             elif verdict.stand in OPERATOR_ACTS or verdict.stand is Stand.ABSENT:
                 self._signatures.forget(path)
+
+    def tell_truncated(self, before: Mapping[str, Reason], now: Mapping[str, Reason]) -> None:
+        """Log once that a root has more than it may have, and once that it has not any more.
+
+        Args:
+            before: by root, of what there was too much at the sweep before.
+            now: the same at this sweep.
+        """
+        for root in sorted(now.keys() - before.keys()):
+            self._log.warning(
+                "root_truncated",
+                path=root,
+                why=str(now[root]),
+                what_to_do="raise the ceiling in [limits], or leave directories out: scan.exclude",
+            )
+        for root in sorted(before.keys() - now.keys()):
+            self._log.info("root_whole", path=root)
 
     def tell(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Log one event per change, or one for all when there are very many."""

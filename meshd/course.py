@@ -325,6 +325,8 @@ class SweepCourses:
         result = self._sum_up(course, ended, now, holds)
         if not ended.sync:
             self._observed.update(dict.fromkeys(clocks, now))
+            before = {} if self.last is None else self.last.truncated
+            self._shared.committer.tell_truncated(before, ended.truncated)
             self.holds, self.last = holds, result
             self.swept()
         self._shared.committer.tell(course.changes)
@@ -364,6 +366,7 @@ class SweepCourses:
             drift=0 if course.source is Source.START else about_agents,
             held=len(holds.ids),
             sick_roots=tuple(sorted(root for root, one in states.items() if not one.healthy)),
+            truncated=ended.truncated,
         )
 
 

@@ -189,7 +189,7 @@ class Reloader:
         self._parts.configure(new)
         self.settings = new
         self.generation += 1
-        if any(key.startswith("scan.") for key in changed):
+        if any(key.startswith(("scan.", "limits.")) for key in changed):
             # What a root may hold or claim has changed, so every manifest is judged anew.
             self._parts.sweeper.request(Source.SWEEP, full=True)
         # Against what the daemon runs with: such a key stays named until it is restarted.

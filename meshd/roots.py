@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from meshd.core.quota import NO_QUOTAS, Quotas
 from meshd.core.scope import DEFAULT_EXCLUDES, Scope
 from meshd.core.verdict import Circumstances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from meshd.config.settings import ScanSettings
+    from meshd.config.settings import LimitSettings, ScanSettings
     from meshd.core.model import RootState
     from meshd.core.verdict import SweepContext
     from meshd.looker import Looker
@@ -32,12 +33,14 @@ class RootsView:
         namespaces: by root, the namespaces its manifests may claim.
         lookers: by root.
         states: by root; a root that has not been checked in this run has none.
+        quotas: ceilings for newcomers.
     """
 
     scope: Scope
     namespaces: Mapping[str, tuple[str, ...]]
     lookers: Mapping[str, Looker]
     states: Mapping[str, RootState]
+    quotas: Quotas = NO_QUOTAS
 
     def circumstances(
         self,
@@ -52,6 +55,7 @@ class RootsView:
             namespaces=self.namespaces,
             incumbents=incumbents,
             sweep=sweep,
+            quotas=self.quotas,
         )
 
 
@@ -63,6 +67,10 @@ def scope_of(scan: ScanSettings) -> Scope:
     )
 
 
+def _quotas(limits: LimitSettings) -> Quotas:
+    return Quotas(limits.manifests_per_root, limits.agents_per_owner)
+
+
 class Roots:
     """The holder of the current view.
 
@@ -70,6 +78,7 @@ class Roots:
         scan: the `[scan]` section.
         denied: paths the operator denied.
         make_looker: builds the looker of a root; told whether it must be isolated.
+        limits: the `[limits]` section; None limits nothing.
 
     Attributes:
         changed: called after roots or scope have changed, by the thread that changed them.
@@ -80,17 +89,18 @@ class Roots:
         scan: ScanSettings,
         denied: Iterable[str],
         make_looker: Callable[[str, bool], Looker],
+        limits: LimitSettings | None = None,
     ) -> None:
         self._lock = Lock()
         self._make_looker = make_looker
         self.changed: Callable[[], None] = lambda: None
         self._isolated: frozenset[str] = frozenset()
         self.view = RootsView(Scope(roots=()), {}, {}, {})
-        self.configure(scan)
+        self.configure(scan, limits)
         self.deny(denied)
 
-    def configure(self, scan: ScanSettings) -> None:
-        """Take a new `[scan]` section; roots that stay keep their looker and their state."""
+    def configure(self, scan: ScanSettings, limits: LimitSettings | None = None) -> None:
+        """Take new sections; roots that stay keep their looker and their state."""
         with self._lock:
             old = self.view
             roots = tuple(scan.roots)
@@ -105,10 +115,15 @@ class Roots:
                 for root in roots
             }
             self.view = RootsView(
-                scope=replace(scope_of(scan), denied=old.scope.denied),
+                scope=replace(
+                    scope_of(scan),
+                    denied=old.scope.denied,
+                    most_directories=None if limits is None else limits.directories_per_root,
+                ),
                 namespaces={root: tuple(names) for root, names in scan.namespaces.items()},
                 lookers=lookers,
                 states={root: state for root, state in old.states.items() if root in lookers},
+                quotas=NO_QUOTAS if limits is None else _quotas(limits),
             )
         for root, looker in old.lookers.items():
             if lookers.get(root) is not looker:

@@ -40,6 +40,10 @@ class Signatures:
         """Whether a file that looks so needs no second reading."""
         return signature is not None and self._trusted.get(path) == signature
 
+    def knows(self, path: str) -> bool:
+        """Whether something was seen at a path before."""
+        return path in self._trusted
+
     def paths(self) -> set[str]:
         """Return every path known, as a set of the caller's own."""
         return set(self._trusted)

@@ -32,6 +32,7 @@ from meshd.core.model import Hint, Source
 from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
 from meshd.looker import RootLostError, Sighting, Unreadable
+from meshd.looker.ceiling import Ceiling
 from meshd.looker.health import Sickness
 from meshd.tidying import seek_leftovers
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshd.core.cadence import Cadence
-    from meshd.core.model import RootIdentity, RootState
+    from meshd.core.model import Reason, RootIdentity, RootState
     from meshd.looker import Looker
     from meshd.roots import RootsView
     from meshd.shared import Shared
@@ -104,6 +105,8 @@ class Sweeper:
         self._last_end: float | None = None
         self._tick_due = -math.inf
         self._is_held = False
+        # Of the sweep under way: roots with more than they may have, and of what.
+        self._truncated: dict[str, Reason] = {}
         # How long sick roots are left alone; None while all are healthy.
         self._sick_wait: float | None = None
         self._sick_due = -math.inf
@@ -266,21 +269,24 @@ class Sweeper:
         began = SweepBegan(checks, source)
         self._shared.inbox.post(began)
         self._await(began.future)
+        self._truncated = {}
         anew, unmet = self._known_paths()
         walked = {
             root: self._walk(root, view, source, _Met(anew, unmet), full=full)
             for root, check in checks.items()
             if check.healthy
         }
-        completed = frozenset(root for root, whole in walked.items() if whole)
+        whole = {root for root, is_whole in walked.items() if is_whole}
+        truncated = {root: why for root, why in self._truncated.items() if root in whole}
+        completed = frozenset(whole - truncated.keys())
         if self._stopping.is_set():
             raise StoppingError("the sweep was abandoned")
         if self._shared.roots.view.scope != view.scope:
             return None
         asked = [path for path in sorted(unmet) if _is_asked(path, view, completed)]
         self._put(asked, source, view)
-        broken = walked.keys() - completed
-        ended = SweepEnded(completed, frozenset(broken), confirm, full, started_at, started, sync)
+        broken = frozenset(walked.keys() - whole)
+        ended = SweepEnded(completed, broken, confirm, full, started_at, started, sync, truncated)
         self._shared.inbox.post(ended)
         return self._await(ended.future)
 
@@ -294,8 +300,10 @@ class Sweeper:
         def is_over() -> bool:
             return self._stopping.is_set() or self._shared.roots.view.scope != view.scope
 
+        ceiling = Ceiling(view.quotas.manifests_per_root, self._shared.signatures.knows)
         try:
-            for batch in view.lookers[root].walk(view.scope, full=full, stop=is_over):
+            for everything in view.lookers[root].walk(view.scope, full=full, stop=is_over):
+                batch = ceiling.within(everything)
                 asked = [
                     found.path
                     for found in batch
@@ -314,12 +322,15 @@ class Sweeper:
         except RootLostError as error:
             self._shared.log.warning("walk_abandoned", path=root, why=error.message)
             return False
+        if ceiling.exceeded is not None:
+            self._truncated[root] = ceiling.exceeded
         return not is_over()
 
     def _known_paths(self) -> tuple[set[str], set[str]]:
         """Return the paths that every sweep looks at, and all the registry knows."""
+        quotas = self._shared.roots.view.quotas
         with self._shared.store.reading() as registry:
-            anew = set(registry.unconfirmed_looks())
+            anew = {*registry.unconfirmed_looks(), *registry.refused_with_room(quotas)}
         return anew, self._shared.signatures.paths() | anew
 
     def _put(self, paths: list[str], source: Source, view: RootsView) -> None:

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from meshd.assembly import assemble
-from meshd.config.settings import ScanSettings, Settings, SweepSettings, WatchSettings
+from meshd.config.settings import (
+    LimitSettings,
+    ScanSettings,
+    Settings,
+    SweepSettings,
+    WatchSettings,
+)
 from meshd.core.model import Hint, Source
 from meshd.opening import open_store
 
@@ -99,6 +105,7 @@ class World:
         grace: int = 86_400,
         full_every: int = 1_000_000,
         relay: Relay | None = None,
+        limits: LimitSettings | None = None,
         **scan: Any,  # noqa: ANN401 - whatever ScanSettings takes
     ) -> None:
         state.mkdir(exist_ok=True, mode=0o700)
@@ -111,6 +118,7 @@ class World:
             scan=ScanSettings(roots=tuple(str(root) for root in roots), **scan),
             sweep=SweepSettings(interval=f"{interval}s", full_every=full_every, grace=f"{grace}s"),
             watch=WatchSettings(backend="none"),
+            limits=limits or LimitSettings(),
         )
         # A daemon thread: a test that fails before `stop` must fail, not hang.
         self._writer = threading.Thread(

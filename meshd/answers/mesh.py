@@ -31,15 +31,16 @@ Document = dict[str, Any]
 _COUNTED_CLAIMS: Final = (
     ClaimOutcome.VALID,
     ClaimOutcome.DUPLICATE,
+    ClaimOutcome.REFUSED,
     ClaimOutcome.INVALID,
     ClaimOutcome.UNREADABLE,
 )
-
 
 _COUNTED: Final = {
     field: field for field in ("status", "unscanned", "last_seen_at", "runtime", "project_path")
 }
 """Fields of a row by which it is counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -178,7 +179,7 @@ def _roots(registry: Registry, running: Running | None) -> list[Document]:
     return [
         {
             "path": path,
-            **_root_state(path, states),
+            **_root_state(path, states, _truncated(running)),
             **_watching(path, running),
             "agents": counts.get(path, 0),
             "lastSweep": _last_sweep_of(states.get(path), running),
@@ -201,12 +202,22 @@ def _watching(path: str, running: Running | None) -> Document:
     }
 
 
-def _root_state(path: str, states: Mapping[str, RootState | None]) -> Document:
+def _truncated(running: Running | None) -> Mapping[str, Reason]:
+    """Return the roots that have more than they may have, and of what."""
+    last = None if running is None else running.state.last_sweep
+    return {} if last is None else last.truncated
+
+
+def _root_state(
+    path: str, states: Mapping[str, RootState | None], truncated: Mapping[str, Reason]
+) -> Document:
     if path not in states:
         return {"state": "unscanned", "reason": str(Reason.NO_ROOT)}
     state = states[path]
     if state is None:
         return {"state": "unscanned", "reason": None}
+    if state.healthy and path in truncated:
+        return {"state": "truncated", "reason": str(truncated[path])}
     return {"state": "healthy" if state.healthy else "sick", "reason": state.reason}
 
 

@@ -28,6 +28,7 @@ Document = dict[str, Any]
 # Why what lies at a path, or claims an id, is no agent.
 _REFUSALS = {
     ClaimOutcome.DUPLICATE: "is refused: another path holds its id",
+    ClaimOutcome.REFUSED: "is refused: its owner or its root has all the agents it may have",
     ClaimOutcome.ALIAS: "is an alias of the path that holds its id",
     ClaimOutcome.INVALID: "has a manifest that is not valid",
     ClaimOutcome.UNREADABLE: "could not be read",

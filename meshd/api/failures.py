@@ -31,6 +31,7 @@ STATUS: Final = {
     "not-found": 404,
     "not-writable": 409,
     "duplicate": 409,
+    "limit": 409,
     "still-live": 409,
     "gone": 410,
     "conflict": 412,

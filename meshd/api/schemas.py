@@ -220,7 +220,7 @@ class RootEntry(Shape):
     """One root."""
 
     path: str
-    state: Literal["healthy", "sick", "unscanned"]
+    state: Literal["healthy", "truncated", "sick", "unscanned"]
     reason: str | None
     watch: str
     watched_directories: int
@@ -244,6 +244,7 @@ class ClaimCounts(Shape):
 
     valid: int
     duplicate: int
+    refused: int
     invalid: int
     unreadable: int
 

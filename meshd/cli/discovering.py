@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from meshd.client import Client, Document
 
+_LISTED = ("healthy", "truncated")
+"""States of roots that can be listed."""
+
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -64,7 +67,7 @@ def _healthy_roots(client: Client) -> list[str]:
     Raises:
         NotFoundError: there is none.
     """
-    roots = [root["path"] for root in client.roots()["roots"] if root["state"] == "healthy"]
+    roots = [root["path"] for root in client.roots()["roots"] if root["state"] in _LISTED]
     if not roots:
         raise NotFoundError("there is no healthy root", hint="see meshd roots list")
     return roots

@@ -27,6 +27,7 @@ COLUMN_GAP = "  "
 _COLOURS = {
     "active": "green",
     "healthy": "green",
+    "truncated": "yellow",
     "stale": "yellow",
     "unscanned": "yellow",
     "duplicate": "yellow",

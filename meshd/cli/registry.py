@@ -21,7 +21,7 @@ PAGE = 1000
 """Entries of the change log that are asked for at once."""
 
 # The outcomes a claim can have (`meshd.core.model.ClaimOutcome`, which is slow to import).
-_OUTCOMES = ("valid", "duplicate", "alias", "invalid", "unreadable", "absent")
+_OUTCOMES = ("valid", "duplicate", "alias", "refused", "invalid", "unreadable", "absent")
 
 
 @click.command(cls=Command)

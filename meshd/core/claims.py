@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     from meshd.core.model import Agent
+    from meshd.core.quota import Refusal
     from meshd.core.verdict import Known, Verdict
 
 
 def judge_claims(
-    known: Known, verdicts: Mapping[str, Verdict], rows_after: Mapping[str, Agent]
+    known: Known,
+    verdicts: Mapping[str, Verdict],
+    rows_after: Mapping[str, Agent],
+    refused: Mapping[str, Refusal],
 ) -> tuple[list[Claim], list[str], list[Change]]:
     """Say what every path looked at claims now, and what of that is news.
 
@@ -30,6 +34,7 @@ def judge_claims(
         known: what the registry held before.
         verdicts: what each path looked at counts for.
         rows_after: rows by id as the plan leaves them.
+        refused: by path, the newcomers for which there is no room, and why.
 
     Returns:
         Claims to write, paths whose claim is dropped, and what the log is told.
@@ -52,6 +57,13 @@ def judge_claims(
             # so the row shows unconfirmed and the next sweep looks again.
             verdict = replace(verdict, stand=Stand.FROZEN)
         new = _claim(verdict, old, _claim_outcome(verdict, verdicts, rows_after))
+        if path in refused:
+            new = replace(
+                new,
+                outcome=ClaimOutcome.REFUSED,
+                reason=refused[path].reason,
+                detail=refused[path].detail,
+            )
         if old is None or replace(new, look=old.look, looked_at_ns=old.looked_at_ns) != old:
             kept.append(new)
             changes.extend(_claim_news(old, new, verdict))
@@ -88,6 +100,7 @@ def _claim(verdict: Verdict, old: Claim | None, outcome: ClaimOutcome) -> Claim:
         content_hash=observation.content_hash,
         dork=observation.dork,
         filesystem=observation.filesystem,
+        owner=observation.owner,
         look=observation.look,
         looked_at_ns=observation.looked_at_ns,
     )
@@ -102,7 +115,7 @@ def _claim(verdict: Verdict, old: Claim | None, outcome: ClaimOutcome) -> Claim:
     # it tells an absence from a file system that is not mounted.
     if old is None:
         return replace(claim, filesystem=None)
-    return replace(claim, filesystem=old.filesystem, root=claim.root or old.root)
+    return replace(claim, filesystem=old.filesystem, owner=old.owner, root=claim.root or old.root)
 
 
 def _claim_outcome(
@@ -124,7 +137,11 @@ def _claim_outcome(
 def _claim_news(old: Claim | None, new: Claim, verdict: Verdict) -> Iterable[Change]:
     source = verdict.observation.source
     was = None if old is None else old.outcome
-    if new.outcome is ClaimOutcome.DUPLICATE:
+    if new.outcome is ClaimOutcome.REFUSED:
+        if old is None or was is not ClaimOutcome.REFUSED or old.agent_id != new.agent_id:
+            after = {"reason": str(new.reason), "detail": new.detail}
+            yield Change(Kind.REFUSED, new.agent_id, new.path, source, after=after)
+    elif new.outcome is ClaimOutcome.DUPLICATE:
         if old is None or was is not ClaimOutcome.DUPLICATE or old.agent_id != new.agent_id:
             yield Change(Kind.REFUSED, new.agent_id, new.path, source)
     elif new.outcome is ClaimOutcome.INVALID:

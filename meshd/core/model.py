@@ -46,12 +46,14 @@ class Status(StrEnum):
 class ClaimOutcome(StrEnum):
     """What a manifest path said last, as the registry judged it.
 
+    REFUSED is a valid manifest of an id that no row holds, for which a ceiling leaves no room.
     ABSENT is kept only while a row still names the path, to remember its file system.
     """
 
     VALID = "valid"
     DUPLICATE = "duplicate"
     ALIAS = "alias"
+    REFUSED = "refused"
     INVALID = "invalid"
     UNREADABLE = "unreadable"
     ABSENT = "absent"
@@ -106,6 +108,12 @@ class Reason(StrEnum):
     TOO_DEEP = "nested-too-deep"
     NOT_OBJECT = "not-object"
     BAD_SCHEMA = "bad-schema"
+    # refused: it is a newcomer, and its owner or its root has all it may have
+    OWNER_LIMIT = "owner-limit"
+    ROOT_LIMIT = "root-limit"
+    # a root is truncated: it has more than it may have
+    DIRECTORY_LIMIT = "directory-limit"
+    MANIFEST_LIMIT = "manifest-limit"
     # unknown: it could not be told
     UNREADABLE = "unreadable"
     CHANGED_WHILE_READ = "changed-while-read"
@@ -183,6 +191,7 @@ class Observation:
         git: what kind of checkout the project is.
         filesystem: `TYPE:FSID` of the project directory or, when absent, of the nearest
             existing ancestor at or below the root.
+        owner: user id of the owner of the project directory, when it could be told.
         looked_at_ns: wall clock when the look began, for the racy rule.
     """
 
@@ -198,6 +207,7 @@ class Observation:
     dork: FileIdentity | None = None
     git: Git = Git.NONE
     filesystem: str | None = None
+    owner: int | None = None
     looked_at_ns: int = 0
 
     def __post_init__(self) -> None:
@@ -220,6 +230,7 @@ class Claim:
     filesystem: str | None = None
     look: int = 0
     looked_at_ns: int = 0
+    owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from meshd.core.claims import judge_claims
 from meshd.core.closing import better_claim, claims_by_id, touched_ids
 from meshd.core.lifecycle import Event, RowState, state_of, transition
-from meshd.core.model import Agent, Change, Kind, Reason, Status
+from meshd.core.model import Agent, Change, ClaimOutcome, Kind, Reason, Status
 from meshd.core.namespace import derive
+from meshd.core.quota import Room
 from meshd.core.snapshot import difference, snapshot
 from meshd.core.verdict import Stand, lets_go, rank
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from meshd.core.model import Claim
+    from meshd.core.quota import Refusal
     from meshd.core.verdict import Circumstances, Known, Verdict
 
 # What is taken away is told before what is given, so a reader of the log never sees a path
@@ -113,11 +115,19 @@ def plan(known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumsta
         circumstances: roots, scope, policy and the sweep the batch belongs to.
     """
     claims = claims_by_id(verdicts)
+    touched = sorted(touched_ids(known, verdicts))
     decisions = [
-        decision
-        for agent_id in sorted(touched_ids(known, verdicts))
-        if (decision := _decide(agent_id, known, verdicts, claims, circumstances)) is not None
+        _decide(row, known, verdicts, claims, circumstances)
+        for agent_id in touched
+        if (row := known.rows.get(agent_id)) is not None
     ]
+    new = (
+        _first_holders(agent_id, claims.get(agent_id, ()), verdicts, circumstances)
+        for agent_id in touched
+        if agent_id not in known.rows
+    )
+    born, refused = _admit([one for one in new if one], decisions, known, circumstances)
+    decisions += born
     rows_after = dict(known.rows)
     for decision in decisions:
         row = decision.after or decision.before
@@ -127,7 +137,7 @@ def plan(known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumsta
         else:
             rows_after[row.id] = decision.after
     changes = [change for decision in decisions for change in _told(decision)]
-    kept, dropped, claim_changes = judge_claims(known, verdicts, rows_after)
+    kept, dropped, claim_changes = judge_claims(known, verdicts, rows_after, refused)
     return Plan(
         changes=tuple(
             sorted(
@@ -151,21 +161,21 @@ def plan(known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumsta
 
 
 def _decide(
-    agent_id: str,
+    row: Agent,
     known: Known,
     verdicts: Mapping[str, Verdict],
     claims: Mapping[str, Sequence[Verdict]],
     circumstances: Circumstances,
-) -> _Decision | None:
-    """Decide one id; None when the batch gives it nothing."""
-    row = known.rows.get(agent_id)
+) -> _Decision:
+    """Decide one id that a row holds."""
+    agent_id = row.id
     candidates = claims.get(agent_id, ())
-    if row is None:
-        winner = _first_holder(agent_id, candidates, verdicts, circumstances)
-        return None if winner is None else _take_place(None, winner, Event.CONFIRMED, circumstances)
     place = verdicts[row.holder_path]
     if place.agent_id == agent_id:
-        better = better_claim(row, place, candidates, circumstances)
+        # What a ceiling refused in this sweep has no room in it to take over with.
+        better = better_claim(
+            row, place, [one for one in candidates if not _is_refused(one, known)], circumstances
+        )
         if better is not None:
             return _take_place(row, better, Event.MOVED, circumstances)
         return _take_place(row, place, Event.CONFIRMED, circumstances)
@@ -181,21 +191,58 @@ def _best(candidates: Iterable[Verdict], circumstances: Circumstances) -> Verdic
     return min(candidates, key=lambda verdict: rank(verdict, circumstances.incumbents))
 
 
-def _first_holder(
+def _is_refused(verdict: Verdict, known: Known) -> bool:
+    claim = known.claims.get(verdict.path)
+    return claim is not None and claim.outcome is ClaimOutcome.REFUSED
+
+
+def _first_holders(
     agent_id: str,
     candidates: Sequence[Verdict],
     verdicts: Mapping[str, Verdict],
     circumstances: Circumstances,
-) -> Verdict | None:
-    """Choose the path that gets an id no row holds.
+) -> list[Verdict]:
+    """Return the paths that may get an id no row holds, best first.
 
     While the path that held it before a rebuild cannot be read, nobody does: a clone must
     not inherit an id because the database was lost.
     """
     holder = verdicts.get(circumstances.incumbents.get(agent_id, ""))
     if holder is not None and not holder.releases(agent_id) and holder.agent_id != agent_id:
-        return None
-    return _best(candidates, circumstances) if candidates else None
+        return []
+    return sorted(candidates, key=lambda verdict: rank(verdict, circumstances.incumbents))
+
+
+def _admit(
+    newcomers: list[list[Verdict]],
+    decisions: Iterable[_Decision],
+    known: Known,
+    circumstances: Circumstances,
+) -> tuple[list[_Decision], dict[str, Refusal]]:
+    """Decide the ids that no row holds, as far as there is room for them.
+
+    Args:
+        newcomers: for each id, its claims, best first.
+        decisions: what becomes of the rows there are.
+        known: what the registry holds.
+        circumstances: what the plan rests on.
+
+    Returns:
+        The rows that are born, and by path the claims that a ceiling refused.
+    """
+    removed = [one.before for one in decisions if one.after is None and one.before is not None]
+    room = Room(circumstances.quotas, known.holdings, removed, known.claims)
+    refused: dict[str, Refusal] = {}
+    winners = [
+        room.admit(candidates, refused)
+        for candidates in sorted(newcomers, key=lambda one: rank(one[0], circumstances.incumbents))
+    ]
+    born = [
+        _take_place(None, winner, Event.CONFIRMED, circumstances)
+        for winner in winners
+        if winner is not None
+    ]
+    return born, refused
 
 
 def _take_place(

@@ -46,12 +46,15 @@ class Scope:
         exclude: directory names or, with a slash, globs relative to the root.
         max_depth: how many levels below its root a project may lie; the root itself is level 0.
         denied: paths the operator denied, each with everything below it.
+        most_directories: so many directories of one root are walked, each `.dork` counted as
+            one (fault 48); None for no limit.
     """
 
     roots: tuple[str, ...]
     exclude: tuple[str, ...] = DEFAULT_EXCLUDES
     max_depth: int = 5
     denied: frozenset[str] = field(default_factory=frozenset)
+    most_directories: int | None = None
 
     def owner(self, path: str) -> str | None:
         """Return the longest configured root at or above `path`, or None."""

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from meshd.core.model import Git, Outcome, Reason
+from meshd.core.quota import NO_HOLDINGS, NO_QUOTAS, Holdings, Quotas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,6 +66,7 @@ class Circumstances:
         sweep: the sweep the batch belongs to, if any.
         held: ids whose absence or removal the mass guard withholds.
         unregistered: ids whose rows leave because the operator unregistered them.
+        quotas: ceilings for newcomers (`[limits]`).
     """
 
     scope: Scope
@@ -74,14 +76,22 @@ class Circumstances:
     sweep: SweepContext | None = None
     held: frozenset[str] = frozenset()
     unregistered: frozenset[str] = frozenset()
+    quotas: Quotas = NO_QUOTAS
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the registry holds about the ids and paths of a batch, and nothing else need be."""
+    """What the registry holds about the ids and paths of a batch.
+
+    Attributes:
+        rows: by id.
+        claims: by path.
+        holdings: how many rows there are in all, where a ceiling asks for it.
+    """
 
     rows: Mapping[str, Agent]
     claims: Mapping[str, Claim]
+    holdings: Holdings = NO_HOLDINGS
 
     @cached_property
     def owners(self) -> Mapping[str, str]:

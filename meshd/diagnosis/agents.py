@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshd.diagnosis.findings import Document, Facts, Finding, Severity, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# By reason of a refusal: the key of `[limits]` that leaves no room.
+_LIMITS: Final = {"owner-limit": "agents_per_owner", "root-limit": "manifests_per_root"}
 
 
 def agent_findings(facts: Facts) -> Iterator[Finding]:
@@ -21,6 +25,8 @@ def agent_findings(facts: Facts) -> Iterator[Finding]:
                 yield _unreadable(claim)
             case "duplicate":
                 yield _duplicate(claim, holders.get(claim["agentId"]))
+            case "refused":
+                yield _refused(claim)
     yield from _pending(facts)
     yield from _unreachable(facts)
     yield from _unscanned(facts)
@@ -56,6 +62,16 @@ def _duplicate(claim: Document, holder: Document | None) -> Finding:
         f"it claims {agent_id}, which {held} holds; it takes over when the manifest there is"
         " gone or names another id",
         f"give it an id of its own, or leave it alone: meshd deny {quoted(path)}",
+    )  # fmt: skip
+
+
+def _refused(claim: Document) -> Finding:
+    key = _LIMITS.get(claim["reason"], "agents_per_owner")
+    return Finding(
+        Severity.WARNING, claim["reason"], claim["path"],
+        f"{claim['agentId']} is refused as a newcomer: {claim['detail']}; those known stay",
+        f"raise limits.{key}, or make room: meshd agents unreachable, then meshd forget ID;"
+        " the next sweep takes in as many as there is room for",
     )  # fmt: skip
 
 

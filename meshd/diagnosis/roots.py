@@ -32,6 +32,12 @@ _SICK: Final = {
 }
 _UNKNOWN: Final = ("it is sick", "see the daemon's log")
 
+# By reason of a truncated root: what there is too much of, and the key that limits it.
+_TRUNCATED: Final = {
+    "directory-limit": ("directories", "directories_per_root"),
+    "manifest-limit": ("manifests", "manifests_per_root"),
+}
+
 # By shortage (`meshd.watcher.coverage`): the setting of the kernel, and what it limits.
 _SETTINGS: Final = {
     "watch-limit": "fs.inotify.max_user_watches",
@@ -64,6 +70,8 @@ def _state(root: Document) -> Iterator[Finding]:
     path = root["path"]
     if root["state"] == "sick":
         yield _sick(path, root["reason"], f"its {root['agents']} agents are frozen")
+    elif root["state"] == "truncated":
+        yield _truncated(path, root["reason"])
     elif root["reason"] == "no-root" and root["agents"]:
         yield Finding(
             Severity.WARNING, "root-unscanned", path,
@@ -78,6 +86,16 @@ def _sick(path: str, reason: str, consequence: str) -> Finding:
         Severity.ERROR, "root-sick", path,
         f"the root is sick ({reason}): {meaning}; {consequence}",
         hint.replace("{path}", quoted(path)),
+    )  # fmt: skip
+
+
+def _truncated(path: str, reason: str) -> Finding:
+    what, key = _TRUNCATED[reason]
+    return Finding(
+        Severity.WARNING, "root-truncated", path,
+        f"the root is truncated ({reason}): it has more {what} than limits.{key} allows; newcomers"
+        " are left out, and nothing in it counts as absent",
+        f"raise limits.{key}, or leave directories out: scan.exclude, meshd deny DIR",
     )  # fmt: skip
 
 

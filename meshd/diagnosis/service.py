@@ -108,7 +108,7 @@ def _drift(count: int, roots: list[Document]) -> Finding:
     is_watched = all(
         root["watch"] != "none" and root["watchedDirectories"] == root["wantedDirectories"]
         for root in roots
-        if root["state"] == "healthy"
+        if root["state"] in ("healthy", "truncated")
     )
     return Finding(
         Severity.WARNING if is_watched else Severity.REMARK, "drift", None,

@@ -14,7 +14,7 @@ from meshd.looker.isolated import IsolatedLooker
 from meshd.looker.local import LocalLooker
 from meshd.looker.look import NoDescriptorsError
 from meshd.looker.tasks import Task
-from meshd.looker.walk import Found, RootLostError, Sighting, Unreadable
+from meshd.looker.walk import Found, RootLostError, Sighting, Truncated, Unreadable
 from meshd.mounts import may_hang
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "Sickness",
     "Sighting",
     "Task",
+    "Truncated",
     "Unreadable",
     "make_looker",
 ]

@@ -70,6 +70,7 @@ class _Facts:
     dork: FileIdentity | None = None
     git: Git = Git.NONE
     filesystem: str | None = None
+    owner: int | None = None
 
 
 _MANIFEST_MISSING: Final = _Verdict(Outcome.ABSENT, Reason.MANIFEST_MISSING)
@@ -137,6 +138,7 @@ def look(root: OpenRoot, path: str, *, number: int, source: Source, clock: Clock
         dork=facts.dork,
         git=facts.git,
         filesystem=facts.filesystem,
+        owner=facts.owner,
         looked_at_ns=looked_at_ns,
     )
 
@@ -152,7 +154,8 @@ def _look(root_fd: int, relative: str, facts: _Facts) -> _Verdict:
     with closing(project):
         facts.filesystem = filesystem_of(project)
         facts.git = _git(project)
-        return _look_at_dork(project, facts)
+        facts.owner = os.fstat(project).st_uid
+        return _look_at_dork(project, facts.owner, facts)
 
 
 def _nearest_filesystem(root_fd: int, relative: str) -> str:
@@ -181,7 +184,7 @@ def _git(project: int) -> Git:
     return Git.WORKTREE if stat.S_ISREG(mode) else Git.NONE
 
 
-def _look_at_dork(project: int, facts: _Facts) -> _Verdict:
+def _look_at_dork(project: int, owner: int, facts: _Facts) -> _Verdict:
     """Judge `.dork` by a descriptor of it, so that it cannot be swapped under the look."""
     try:
         dork = os.open(".dork", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=project)
@@ -194,7 +197,7 @@ def _look_at_dork(project: int, facts: _Facts) -> _Verdict:
         if not stat.S_ISDIR(status.st_mode):
             return _MANIFEST_MISSING
         facts.dork = FileIdentity(status.st_dev, status.st_ino)
-        return _look_at_manifest(dork, os.fstat(project).st_uid, facts)
+        return _look_at_manifest(dork, owner, facts)
 
 
 def _look_at_manifest(dork: int, owner: int, facts: _Facts) -> _Verdict:

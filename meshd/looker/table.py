@@ -73,6 +73,7 @@ class NodeTable:
             the directory above is still the same takes them out.
         gone: projects below directories that a walk no longer found. When the event of their
             leaving is read, nobody knows any more that they were there.
+        most: so many directories and `.dork` directories are taken in; None for no limit.
         distrusted: whether watches may be dead that look alive, because events were lost.
     """
 
@@ -87,6 +88,7 @@ class NodeTable:
         self.missing = 0
         self.vanished: list[Node] = []
         self.gone: list[str] = []
+        self.most: int | None = None
         self.distrusted = False
         self._detached: set[Node] = set()
         self._rules: tuple[tuple[str, ...], int] | None = None
@@ -99,6 +101,7 @@ class NodeTable:
         costs no new listing.
         """
         rules = (scope.exclude, scope.max_depth)
+        self.most = scope.most_directories
         if rules != self._rules:
             self.unsettle(self.top)
             self._rules = rules
@@ -125,8 +128,12 @@ class NodeTable:
 
     def insert(self, parent: Node, names: Collection[str]) -> list[Node]:
         """Return the children of these names, new ones where none are known."""
-        new = [Node(name, parent) for name in names if parent.child(name) is None]
+        unknown = [name for name in names if parent.child(name) is None]
+        taken = self._within_limit(unknown)
+        new = [Node(name, parent) for name in taken]
         self.wanted += len(new)
+        if len(taken) < len(unknown):
+            parent.settled = False
         if len(new) <= _FEW:
             for node in new:
                 self._add(parent, node)
@@ -135,14 +142,31 @@ class NodeTable:
             parent.settled = False
         return [child for name in names if (child := parent.child(name)) is not None]
 
-    def adopt(self, node: Node, names: Collection[str]) -> None:
-        """Take a new listing; a directory that was there before keeps what is known of it."""
+    def adopt(self, node: Node, names: Collection[str]) -> bool:
+        """Take a new listing; a directory that was there before keeps what is known of it.
+
+        Returns:
+            Whether there was room for all. Where there was not, the directory is listed again
+            at the next walk.
+        """
         known = {child.name: child for child in node.children}
+        is_whole = True
+        if self.most is not None:
+            unknown = sorted(name for name in names if name not in known)
+            taken = self._within_limit(unknown)
+            is_whole = len(taken) == len(unknown)
+            names = {*taken, *(name for name in names if name in known)}
+            node.settled = node.settled and is_whole
         node.children = tuple(known.get(name) or Node(name, node) for name in sorted(names))
         gone = known.keys() - names
         self.wanted += len(node.children) - (len(known) - len(gone))
         for name in gone:
             self._strip(known[name])
+        return is_whole
+
+    def _within_limit(self, names: list[str]) -> list[str]:
+        """Return those of some unknown names for which there is room, the first ones first."""
+        return names if self.most is None else names[: max(self.most - self.wanted, 0)]
 
     def set_dork(self, node: Node, dork: Dork) -> None:
         """Note what `.dork` in a directory is."""

@@ -68,7 +68,13 @@ class Unreadable(NamedTuple):
     path: str
 
 
-Found = Sighting | Unreadable
+class Truncated(NamedTuple):
+    """Not all of this root was walked: it has more directories than it may have (fault 48)."""
+
+    path: str
+
+
+Found = Sighting | Unreadable | Truncated
 
 
 @dataclass(slots=True)
@@ -78,12 +84,14 @@ class WalkStats:
     Attributes:
         directories: visited, at one `stat` or one listing each.
         listings: directories that were listed.
+        cut: directories whose listing was not taken in whole.
     """
 
     directories: int = 0
     listings: int = 0
     sightings: int = 0
     unreadable: int = 0
+    cut: int = 0
 
 
 class Walk:
@@ -161,6 +169,8 @@ class Walk:
                         stack = self._places([node for node, _, _ in stack])
                     batch = self._batch(stack)
                 yield batch
+            if self.stats.cut:
+                yield [Truncated(self._root.path)]
             self.is_complete = not stack
         finally:
             self._foothold.close()
@@ -289,7 +299,8 @@ class Walk:
                 names.add(entry.name)
         self._note_gone(node, relative, names, dork)
         self._table.set_dork(node, dork)
-        self._table.adopt(node, names)
+        if not self._table.adopt(node, names):
+            self.stats.cut += 1
 
     def _note_gone(self, node: Node, relative: str, names: Collection[str], dork: Dork) -> None:
         """Leave word of the known projects that a directory with this content holds no more."""

@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshd.batch import load_for
-from meshd.core.model import Outcome, Reason
-from meshd.core.plan import plan
-from meshd.errors import DuplicateError
+from meshd.core.model import ClaimOutcome, Outcome, Reason
+from meshd.core.plan import Plan, plan
+from meshd.errors import DuplicateError, LimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,13 +45,21 @@ class Foresight:
 
         Raises:
             DuplicateError: another path holds the id.
+            LimitError: its owner or its root has all the agents it may have.
         """
         would_be = replace(
             seen, outcome=Outcome.PRESENT, reason=None, detail=None, manifest=manifest
         )
-        row = self._rows_after(would_be).get(manifest.id)
+        planned, rows = self._after(would_be)
+        row = rows.get(manifest.id)
         if row is not None and row.project_path == seen.path:
             return row
+        for claim in planned.claims:
+            if claim.path == seen.path and claim.outcome is ClaimOutcome.REFUSED:
+                raise LimitError(
+                    f"there is no room for an agent in {seen.path!a}: {claim.detail}",
+                    hint="raise the ceiling in [limits], or `meshd forget` agents that are gone",
+                )
         holder = "another path" if row is None else f"{row.holder_path!a}"
         raise DuplicateError(
             f"the id in {seen.path!a} is held by {holder}",
@@ -72,13 +80,14 @@ class Foresight:
             detail=None,
             manifest=None,
         )
-        after = self._rows_after(gone, unregistered=frozenset({row.id})).get(row.id)
+        _, rows = self._after(gone, unregistered=frozenset({row.id}))
+        after = rows.get(row.id)
         return None if after is None or after.project_path == seen.path else after.project_path
 
-    def _rows_after(
+    def _after(
         self, seen: Observation, unregistered: frozenset[str] = frozenset()
-    ) -> Mapping[str, Agent]:
-        """Return the rows that a look touches, as its plan would leave them."""
+    ) -> tuple[Plan, Mapping[str, Agent]]:
+        """Return the plan of a look, and the rows it touches as the plan would leave them."""
         view = self._shared.roots.view
         with self._shared.store.reading() as registry:
             circumstances = replace(
@@ -87,6 +96,8 @@ class Foresight:
             )
             closed = self._shared.looking.close(registry, [seen], view, circumstances)
             known = load_for(registry, closed.observations)
+            if circumstances.quotas.is_limiting:
+                known = replace(known, holdings=registry.holdings())
         planned = plan(known, closed.verdicts, circumstances)
         rows = {**known.rows, **{row.id: row for row in planned.rows}}
-        return {key: row for key, row in rows.items() if key not in planned.removed}
+        return planned, {key: row for key, row in rows.items() if key not in planned.removed}

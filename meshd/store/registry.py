@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from meshd.core.access import Action
 from meshd.core.endpoints import EndpointState
 from meshd.core.model import Agent, Claim, ClaimOutcome, Denial, RootState, Signature
+from meshd.core.quota import NO_HOLDINGS, Holdings, Room
 from meshd.store import changelog, endpoints, listing
 from meshd.store.listing import Selection
 from meshd.store.rows import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import apsw
 
     from meshd.core.endpoints import Endpoint
+    from meshd.core.quota import Quotas
     from meshd.store.endpoints import EndpointRow
 
 # The width of a prefix range: every path below `P` lies between `P/` and `P0` ("0" follows "/").
@@ -191,6 +193,35 @@ class Registry:
             (but_born_in,),
         )
         return {os.fsdecode(root): (int(live), int(every)) for root, live, every in rows}
+
+    def holdings(self) -> Holdings:
+        """Return how many rows there are, by root and by the owner of the project.
+
+        A row whose project was not looked at since owners are kept counts for its root alone.
+        """
+        of_root = self.agents_per_root()
+        of_owner = self._rows(
+            "SELECT claims.owner, count(*) FROM agents"
+            " JOIN claims ON claims.path = coalesce(agents.project_path, agents.last_path)"
+            " WHERE claims.owner IS NOT NULL GROUP BY claims.owner"
+        )
+        return Holdings({root: every for root, (_, every) in of_root.items()}, dict(of_owner))
+
+    def refused_with_room(self, quotas: Quotas) -> list[str]:
+        """Return refused newcomers for which there is room by now: no more than there is room for.
+
+        Args:
+            quotas: the ceilings in force.
+        """
+        rows = self._rows(
+            "SELECT path, root, owner FROM claims WHERE outcome = 'refused' ORDER BY path"
+        )
+        room = Room(quotas, self.holdings()) if rows else Room(quotas, NO_HOLDINGS)
+        return [
+            os.fsdecode(path)
+            for path, root, owner in rows
+            if room.take(os.fsdecode(root), owner) is None
+        ]
 
     def waiting_roots(self) -> set[str]:
         """Return the roots that have rows waiting out their grace."""

@@ -181,7 +181,7 @@ def _numbers(values: Sequence[int] | None) -> str | None:
 
 CLAIM_COLUMNS = (
     "path, root, outcome, agent_id, reason, detail, signature, content_hash, dork, filesystem,"
-    " look, looked_at_ns"
+    " look, looked_at_ns, owner"
 )
 
 
@@ -201,6 +201,7 @@ def claim_from_row(row: Sequence[Any]) -> Claim:
         filesystem=rest[0],
         look=rest[1],
         looked_at_ns=rest[2],
+        owner=rest[3],
     )
 
 
@@ -234,6 +235,7 @@ def row_from_claim(claim: Claim) -> tuple[Value, ...]:
         claim.filesystem,
         claim.look,
         claim.looked_at_ns,
+        claim.owner,
     )
 
 

@@ -66,7 +66,7 @@ def test_without_a_daemon_what_only_it_knows_is_null(base: Base) -> None:
         "epoch": base.epoch,
         "seq": 0,
         "lastSweep": None,
-        "claims": {"valid": 0, "duplicate": 0, "invalid": 0, "unreadable": 0},
+        "claims": {"valid": 0, "duplicate": 0, "refused": 0, "invalid": 0, "unreadable": 0},
         "config": {"generation": None, "lastReloadOk": None, "lastReloadError": None},
     }
     assert expected == {key: status[key] for key in expected}

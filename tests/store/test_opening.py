@@ -80,7 +80,13 @@ def test_a_fresh_directory_gets_a_private_database_a_policy_and_an_epoch(state: 
     opened = open_store(state, SteppedClock())
 
     assert (opened.rebuilt, opened.quarantined) == (None, ())
-    assert opened.migrated == ("registry", "manifest_sync", "reconciliation", "relay")
+    assert opened.migrated == (
+        "registry",
+        "manifest_sync",
+        "reconciliation",
+        "relay",
+        "owners",
+    )
     assert {file.stat().st_mode & 0o777 for file in state.iterdir()} == {0o600}
     policy = PolicyFile(state / "policy.json").load()
     assert policy is not None
@@ -297,7 +303,7 @@ def test_an_old_database_is_migrated_and_keeps_its_rows(state: Path) -> None:
 
     opened = open_store(state, SteppedClock())
 
-    assert opened.migrated == ("manifest_sync", "reconciliation", "relay")
+    assert opened.migrated == ("manifest_sync", "reconciliation", "relay", "owners")
     assert contents(opened) == (["old"], [], [("x", "y", "allow", "2026")])
 
 

@@ -90,7 +90,8 @@ CREATE TABLE claims (
     dork         TEXT,              -- device:inode of .dork
     filesystem   TEXT,              -- type:fsid of the project directory
     look         INTEGER NOT NULL,  -- number of the look; a newer one outranks an older
-    looked_at_ns INTEGER NOT NULL
+    looked_at_ns INTEGER NOT NULL,
+    owner        INTEGER            -- user id of the owner of the project directory
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX claims_by_agent ON claims (agent_id) WHERE agent_id IS NOT NULL;
