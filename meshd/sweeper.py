@@ -32,12 +32,12 @@ from meshd.core.model import Hint, Source
 from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
 from meshd.looker import RootLostError, Sighting, Unreadable
-from meshd.looker.ceiling import Ceiling
+from meshd.looker.findings import Ceiling, Met
 from meshd.looker.health import Sickness
 from meshd.tidying import seek_leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from meshd.core.cadence import Cadence
     from meshd.core.model import Reason, RootIdentity, RootState
@@ -70,17 +70,6 @@ class SweepRequest:
     confirm: bool = False
     sync: bool = False
     future: Future[SweepResult] = field(default_factory=Future)
-
-
-@dataclass(frozen=True, slots=True)
-class _Met:
-    """Takes the paths that walks meet out of those that are left to ask about."""
-
-    anew: set[str]
-    unmet: set[str]
-
-    def add(self, paths: Iterable[str]) -> None:
-        self.unmet.difference_update(path for path in paths if path not in self.anew)
 
 
 class Sweeper:
@@ -272,7 +261,7 @@ class Sweeper:
         self._truncated = {}
         anew, unmet = self._known_paths()
         walked = {
-            root: self._walk(root, view, source, _Met(anew, unmet), full=full)
+            root: self._walk(root, view, source, Met(anew, unmet), full=full)
             for root, check in checks.items()
             if check.healthy
         }
@@ -290,7 +279,7 @@ class Sweeper:
         self._shared.inbox.post(ended)
         return self._await(ended.future)
 
-    def _walk(self, root: str, view: RootsView, source: Source, met: _Met, *, full: bool) -> bool:
+    def _walk(self, root: str, view: RootsView, source: Source, met: Met, *, full: bool) -> bool:
         """Walk a root and hint at what moved; return whether the walk reached its end.
 
         Raises:

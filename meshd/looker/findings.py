@@ -1,7 +1,8 @@
-"""What of a walk is too much for its root (faults 48 and 49).
+"""What a sweep makes of what its walks find: what they met, and what is too much.
 
-Owns the count of one walk's manifests. Promises: what was known before is always let through, so
-that no newcomer pushes out what is there.
+Owns the count of one walk's manifests and the tally of known paths that were met. Promises: what
+was known before is always let through, so that no newcomer pushes out what is there (faults 48
+and 49).
 """
 
 from __future__ import annotations
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from meshd.looker.walk import Found, Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Takes the paths that walks meet out of those that are left to ask about.
+
+    Attributes:
+        anew: paths that are asked about in any case.
+        unmet: those that are left.
+    """
+
+    anew: set[str]
+    unmet: set[str]
+
+    def add(self, paths: Iterable[str]) -> None:
+        """Note that a walk met these."""
+        self.unmet.difference_update(path for path in paths if path not in self.anew)
 
 
 @dataclass(slots=True)
