@@ -1,8 +1,7 @@
 """System calls that the standard library lacks.
 
 Owns opening a path beneath a descriptor without ever following a symlink, and naming a file
-system or a file for good. Assumes Linux with the 64-bit `struct statfs` (x86-64, arm64, riscv64,
-ppc64le).
+system. Assumes Linux with the 64-bit `struct statfs` (x86-64, arm64, riscv64, ppc64le).
 Promises: no open leaves the directory it starts from (fault 16), a path longer than PATH_MAX
 is no different from a short one (fault 46), and no descriptor leaks when a call fails.
 """
@@ -14,7 +13,6 @@ import errno
 import os
 import stat
 import struct
-import sys
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -33,10 +31,6 @@ _OPENAT2: Final = 437  # the same number on every architecture (openat2(2))
 _RESOLVE: Final = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH, NO_SYMLINKS, NO_MAGICLINKS
 _STATFS_BYTES: Final = 256  # twice what the kernel writes
 _STATFS_FIELDS: Final = struct.Struct("=Q48xQ")  # f_type; six words; f_fsid
-_AT_EMPTY_PATH: Final = 0x1000
-_AT_HANDLE_FID: Final = 0x200  # Linux 6.5; before, a handle was a name and an address in one
-_LONGEST_HANDLE_BYTES: Final = 128
-_HANDLE_HEAD: Final = struct.Struct("=Ii")  # handle_bytes, handle_type
 
 
 class _OpenHow(ctypes.Structure):
@@ -60,15 +54,6 @@ _SYSCALL.argtypes = (
 _FSTATFS: Final = _LIBC.fstatfs
 _FSTATFS.restype = ctypes.c_int
 _FSTATFS.argtypes = (ctypes.c_int, ctypes.c_char_p)
-_NAME_TO_HANDLE: Final = _LIBC.name_to_handle_at
-_NAME_TO_HANDLE.restype = ctypes.c_int
-_NAME_TO_HANDLE.argtypes = (
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.c_char_p,
-    ctypes.POINTER(ctypes.c_int),
-    ctypes.c_int,
-)
 
 
 @contextmanager
@@ -110,31 +95,6 @@ def filesystem_of(descriptor: int) -> str:
     """
     kind, fsid = _statfs(descriptor)
     return f"{kind:x}:{fsid:x}"
-
-
-def fsid_of(descriptor: int) -> bytes:
-    """Return the eight bytes by which the kernel names the file system of an open file.
-
-    Raises:
-        OSError: what the kernel says.
-    """
-    return _statfs(descriptor)[1].to_bytes(8, sys.byteorder)
-
-
-def handle_of(descriptor: int) -> bytes:
-    """Return the file handle of an open file, as the kernel lays it out: length, type, handle.
-
-    It is the file's own for as long as the file is: unlike its number, it is not given to
-    another file afterwards.
-
-    Raises:
-        OSError: EOPNOTSUPP where the file system has no handles, else what the kernel says.
-    """
-    handle = _handle(descriptor, _handle_flags())
-    if handle is None:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return handle
 
 
 def _parts(path: bytes) -> list[bytes]:
@@ -206,25 +166,6 @@ def _openat2(start: int, path: bytes, flags: int) -> int:
     # O_NOFOLLOW is left out on purpose: with it a final symlink is ENOTDIR, without it ELOOP.
     how = _how(flags)
     return int(_SYSCALL(_OPENAT2, start, path, ctypes.byref(how), ctypes.sizeof(how)))
-
-
-@cache
-def _handle_flags() -> int:
-    """Return the flags for a handle that only names: older kernels do not know the narrower."""
-    with closing(os.open("/", os.O_PATH | _DIRECTORY_FLAGS)) as descriptor:
-        is_refused = _handle(descriptor, _AT_EMPTY_PATH | _AT_HANDLE_FID) is None
-    is_old = is_refused and ctypes.get_errno() == errno.EINVAL
-    return _AT_EMPTY_PATH if is_old else _AT_EMPTY_PATH | _AT_HANDLE_FID
-
-
-def _handle(descriptor: int, flags: int) -> bytes | None:
-    buffer = ctypes.create_string_buffer(_HANDLE_HEAD.size + _LONGEST_HANDLE_BYTES)
-    _HANDLE_HEAD.pack_into(buffer, 0, _LONGEST_HANDLE_BYTES, 0)
-    mount = ctypes.c_int()
-    if _NAME_TO_HANDLE(descriptor, b"", buffer, ctypes.byref(mount), flags) != 0:
-        return None
-    length, _ = _HANDLE_HEAD.unpack_from(buffer)
-    return buffer.raw[: _HANDLE_HEAD.size + length]
 
 
 def _statfs(descriptor: int) -> tuple[int, int]:

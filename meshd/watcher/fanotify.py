@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from meshd.looker.syscalls import fsid_of, handle_of
+from meshd.looker.handles import fsid_of, handle_of
 from meshd.watcher import inotify
 
 if TYPE_CHECKING:
