@@ -104,6 +104,7 @@ class _Part(BaseModel):
 
     model_config = ConfigDict(
         strict=True,
+        frozen=True,  # so that a default is shared, and not copied for each manifest
         extra="ignore",
         alias_generator=to_camel,
         hide_input_in_errors=True,

@@ -17,7 +17,7 @@ from meshd.core.lifecycle import Event, RowState, state_of, transition
 from meshd.core.model import Agent, Change, ClaimOutcome, Kind, Reason, Status
 from meshd.core.namespace import derive
 from meshd.core.quota import Room
-from meshd.core.snapshot import difference, snapshot
+from meshd.core.snapshot import difference, is_seen_to_differ, snapshot
 from meshd.core.verdict import Stand, lets_go, rank
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _take_place(
     """Put a row at a path that holds its id, with what the manifest says."""
     _, kind = transition(state_of(row), event)
     after = _row_at(row, verdict, circumstances)
-    if kind is None and row is not None and snapshot(row) != snapshot(after):
+    if kind is None and row is not None and is_seen_to_differ(row, after):
         kind = Kind.UPDATED
     return _Decision(row, after, kind, verdict)
 
@@ -316,7 +316,7 @@ def _let_go(row: Agent, place: Verdict, circumstances: Circumstances) -> _Decisi
             absent_clock=_absent_clock(row, place, circumstances),
             scan_root=place.root,
         )
-    if kind is None and snapshot(row) != snapshot(after):
+    if kind is None and is_seen_to_differ(row, after):
         kind = Kind.UPDATED
     return _Decision(row, after, kind, place)
 

@@ -59,11 +59,19 @@ class Scope:
     def owner(self, path: str) -> str | None:
         """Return the longest configured root at or above `path`, or None."""
         roots = self._roots
-        return next((above for above in self_and_above(path) if above in roots), None)
+        while path not in roots:
+            if path in ("/", ""):
+                return None
+            path = path.rpartition("/")[0] or "/"
+        return path
 
     @cached_property
     def _roots(self) -> frozenset[str]:
         return frozenset(self.roots)
+
+    @cached_property
+    def _matchers(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+        return _matchers(self.exclude)
 
     def judge(self, path: str) -> Judgement:
         """Say which root owns `path` and why it is not scanned, denials first."""
@@ -76,9 +84,11 @@ class Scope:
         parts = relative.split("/") if relative else []
         if len(parts) > self.max_depth:
             return Judgement(root, Reason.TOO_FAR_DOWN)
-        for level, name in enumerate(parts):
-            if self.prunes("/".join(parts[:level]), name):
+        parent = ""
+        for name in parts:
+            if self.prunes(parent, name):
                 return Judgement(root, Reason.EXCLUDED)
+            parent = f"{parent}/{name}" if parent else name
         return Judgement(root, None)
 
     def denies(self, path: str) -> bool:
@@ -92,7 +102,7 @@ class Scope:
         """
         if name.startswith("."):
             return True
-        names, globs = _matchers(self.exclude)
+        names, globs = self._matchers
         if names is not None and names.match(name):
             return True
         return globs is not None and bool(globs.match(f"{parent}/{name}" if parent else name))

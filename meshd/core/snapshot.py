@@ -7,6 +7,7 @@ keeps for its own bookkeeping is left out: the log tells what others can see.
 from __future__ import annotations
 
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from meshd.core.model import Agent
@@ -35,16 +36,35 @@ OUTSIDE_NAMES = {
 }
 
 
+_NAMES = tuple(OUTSIDE_NAMES.values())
+_VALUES = attrgetter(*OUTSIDE_NAMES)
+_PLAIN_ALREADY = frozenset({str, bool, type(None), dict})
+
+
 def snapshot(row: Agent) -> dict[str, Any]:
     """Return a whole row by outside names, JSON-ready."""
-    return {name: _plain(getattr(row, field)) for field, name in OUTSIDE_NAMES.items()}
+    return {
+        name: value if value.__class__ in _PLAIN_ALREADY else _plain(value)
+        for name, value in zip(_NAMES, _VALUES(row), strict=True)
+    }
+
+
+def is_seen_to_differ(before: Agent, after: Agent) -> bool:
+    """Whether two states of a row would have different snapshots."""
+    return bool(_VALUES(before) != _VALUES(after))
 
 
 def difference(before: Agent, after: Agent) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields that differ, as they were and as they are."""
-    old, new = snapshot(before), snapshot(after)
-    changed = [name for name, value in new.items() if old[name] != value]
-    return {name: old[name] for name in changed}, {name: new[name] for name in changed}
+    changed = [
+        (name, old, new)
+        for name, old, new in zip(_NAMES, _VALUES(before), _VALUES(after), strict=True)
+        if old != new
+    ]
+    return (
+        {name: _plain(old) for name, old, _ in changed},
+        {name: _plain(new) for name, _, new in changed},
+    )
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any field of an agent

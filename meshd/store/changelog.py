@@ -37,23 +37,28 @@ class Entry:
 
 def append(connection: apsw.Connection, changes: Iterable[Change], at: str) -> list[int]:
     """Append entries and return their numbers, in order."""
-    numbers = []
-    for change in changes:
-        connection.execute(
-            "INSERT INTO changes (kind, agent_id, path, source, at, before_json, after_json)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                str(change.kind),
-                change.agent_id,
-                None if change.path is None else os.fsencode(change.path),
-                str(change.source),
-                at,
-                None if change.before is None else to_json(change.before),
-                None if change.after is None else to_json(change.after),
-            ),
+    rows = [
+        (
+            str(change.kind),
+            change.agent_id,
+            None if change.path is None else os.fsencode(change.path),
+            str(change.source),
+            at,
+            None if change.before is None else to_json(change.before),
+            None if change.after is None else to_json(change.after),
         )
-        numbers.append(connection.last_insert_rowid())
-    return numbers
+        for change in changes
+    ]
+    if not rows:
+        return []
+    connection.executemany(
+        "INSERT INTO changes (kind, agent_id, path, source, at, before_json, after_json)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+    # AUTOINCREMENT counts by one, and nobody else writes meanwhile.
+    newest = connection.last_insert_rowid()
+    return list(range(newest - len(rows) + 1, newest + 1))
 
 
 def since(connection: apsw.Connection, seq: int, limit: int = 1000) -> list[Entry]:

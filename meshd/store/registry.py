@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # The width of a prefix range: every path below `P` lies between `P/` and `P0` ("0" follows "/").
 _BELOW = "0"
 _QUALIFIED = ", ".join(f"agents.{name.strip()}" for name in AGENT_COLUMNS.split(","))
+_CLAIMS_QUALIFIED = ", ".join(f"claims.{name.strip()}" for name in CLAIM_COLUMNS.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,13 @@ class Registry:
 
     def agents_at(self, paths: Iterable[str]) -> list[Agent]:
         """Return the rows that live at one of `paths`, or did last."""
-        sql = f"SELECT {AGENT_COLUMNS} FROM agents WHERE project_path = ?1 OR last_path = ?1"
-        found = {}
-        for path in paths:
-            for row in self._rows(sql, (os.fsencode(path),)):
-                agent = agent_from_row(row)
-                found[agent.id] = agent
-        return list(found.values())
+        sql = (
+            f"SELECT {_QUALIFIED} FROM json_each(?) AS wanted JOIN agents"
+            " ON agents.project_path = unhex(wanted.value)"
+            " OR agents.last_path = unhex(wanted.value)"
+        )
+        found = {row[0]: row for row in self._rows(sql, (_in_hex(paths),))}
+        return [agent_from_row(row) for row in found.values()]
 
     def record(self, reference: str) -> Record | None:
         """Return the agent with this id, or the one that lives (or lived last) at this path."""
@@ -232,14 +233,19 @@ class Registry:
 
     def claims_at(self, paths: Iterable[str]) -> list[Claim]:
         """Return the claims of several paths."""
-        sql = f"SELECT {CLAIM_COLUMNS} FROM claims WHERE path = ?"
-        found = (self._rows(sql, (os.fsencode(path),)) for path in paths)
-        return [claim_from_row(rows[0]) for rows in found if rows]
+        sql = (
+            f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
+            " JOIN claims ON claims.path = unhex(wanted.value)"
+        )
+        return [claim_from_row(row) for row in self._rows(sql, (_in_hex(paths),))]
 
     def claims_of(self, ids: Iterable[str]) -> list[Claim]:
         """Return every claim of several ids."""
-        sql = f"SELECT {CLAIM_COLUMNS} FROM claims WHERE agent_id = ?"
-        return [claim_from_row(row) for agent_id in ids for row in self._rows(sql, (agent_id,))]
+        sql = (
+            f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
+            " JOIN claims ON claims.agent_id = wanted.value"
+        )
+        return [claim_from_row(row) for row in self._rows(sql, (json.dumps(list(ids)),))]
 
     def claims(self, outcome: ClaimOutcome | None = None) -> list[Claim]:
         """Return every claim, or those judged so, by path."""
@@ -379,3 +385,8 @@ class Registry:
     def highest_look(self) -> int:
         """Return the number of the newest look any claim rests on."""
         return int(self._rows("SELECT coalesce(max(look), 0) FROM claims")[0][0])
+
+
+def _in_hex(paths: Iterable[str]) -> str:
+    """Return paths as one binding; JSON has no bytes, and a path need not be UTF-8."""
+    return json.dumps([os.fsencode(path).hex() for path in paths])

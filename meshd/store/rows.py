@@ -13,6 +13,7 @@ import json
 import os
 from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshd.core.model import (
@@ -33,9 +34,13 @@ if TYPE_CHECKING:
 Value: TypeAlias = str | int | float | bytes | None
 
 
+# `json.dumps` would build an encoder for each value.
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def to_json(value: object) -> str:
     """Write a value as compact ASCII JSON; a path's lone surrogates become escapes."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODE(value)
 
 
 def _same(value: Any) -> Any:  # noqa: ANN401 - a column may hold any SQLite type
@@ -131,7 +136,9 @@ def agent_from_row(row: Sequence[Any]) -> Agent:
 # Longer values are rarely equal, and would make the memory of them large.
 SHARED_LENGTH = 256
 
-# The columns whose value is not the field's as it stands.
+_FIELDS = attrgetter(*(column.field for column in COLUMNS))
+
+# The columns whose value is not the field's as it stands; None is None in all of them.
 _WRITTEN_OTHERWISE = tuple(place for place, column in enumerate(COLUMNS) if column.is_converted)
 
 
@@ -157,7 +164,11 @@ def _read_anew(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of 
 
 def row_from_agent(agent: Agent) -> tuple[Value, ...]:
     """Return the values of an agent's columns, in the order of `AGENT_COLUMNS`."""
-    return tuple(column.write(getattr(agent, column.field)) for column in COLUMNS)
+    values = list(_FIELDS(agent))
+    for place in _WRITTEN_OTHERWISE:
+        if values[place] is not None:
+            values[place] = COLUMNS[place].write(values[place])
+    return tuple(values)
 
 
 def read_outcome(text: str) -> ClaimOutcome:
