@@ -17,6 +17,7 @@ from meshd.batch import Looking
 from meshd.commands import (
     AcceptRoot,
     Allow,
+    CaughtUp,
     ClearOn,
     Confirmation,
     Deny,
@@ -122,6 +123,7 @@ def _acts(shared: Shared, courses: SweepCourses) -> Acts:
         Confirmation: Confirmations(shared).take,
         Heartbeat: heartbeats.beat,
         TellTurns: heartbeats.tell_turns,
+        CaughtUp: lambda _: None,  # its turn is all it asks for
     }
 
 

@@ -193,6 +193,7 @@ class Looking:
         source = looked[0].source if looked else Source.SWEEP
         verdicts: dict[str, Verdict] = {}
         new = looked
+        known = Known({}, {})
         while new:
             known = load_for(registry, new)
             added = judge(new, known, circumstances)
@@ -201,8 +202,9 @@ class Looking:
             missing |= self.pending.claims(touched_ids(known, added)) - verdicts.keys()
             new = self.look(((path, source) for path in sorted(missing)), view)
             looked += new
-        known = load_for(registry, looked)
-        verdicts = judge(looked, known, circumstances)
+        if len(looked) > len(observations):  # the rows of the last step are not all
+            known = load_for(registry, looked)
+            verdicts = judge(looked, known, circumstances)
         costly = costly_paths(known, verdicts, circumstances, looked_before)
         return ClosedBatch(tuple(looked), verdicts, frozenset(costly))
 

@@ -48,6 +48,13 @@ class SweepBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Whoever puts hints waits until those put before this have been looked at."""
+
+    future: Future[None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
 class SweepEnded:
     """Every root was walked, and every hint of the sweep was put before this.
 

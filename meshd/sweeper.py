@@ -28,9 +28,10 @@ from meshd.commands import (
 )
 from meshd.core.cadence import JITTER
 from meshd.core.guard import AGREES_AFTER
-from meshd.core.model import Hint, Source
+from meshd.core.model import Source
 from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
+from meshd.gathering import Gathering, Met
 from meshd.looker import RootLostError, Sighting, Unreadable
 from meshd.looker.findings import Ceiling, Met
 from meshd.looker.health import Sickness
@@ -272,8 +273,9 @@ class Sweeper:
             raise StoppingError("the sweep was abandoned")
         if self._shared.roots.view.scope != view.scope:
             return None
-        asked = [path for path in sorted(unmet) if _is_asked(path, view, completed)]
-        self._put(asked, source, view)
+        rest = Gathering(self._shared, view, source, self._await)
+        rest.add(path for path in sorted(unmet) if _is_asked(path, view, completed))
+        rest.put()
         broken = frozenset(walked.keys() - whole)
         ended = SweepEnded(completed, broken, confirm, full, started_at, started, sync, truncated)
         self._shared.inbox.post(ended)
@@ -290,26 +292,28 @@ class Sweeper:
             return self._stopping.is_set() or self._shared.roots.view.scope != view.scope
 
         ceiling = Ceiling(view.quotas.manifests_per_root, self._shared.signatures.knows)
+        moved = Gathering(self._shared, view, source, self._await)
         try:
             for everything in view.lookers[root].walk(view.scope, full=full, stop=is_over):
                 batch = ceiling.within(everything)
-                asked = [
+                met.add(found.path for found in batch)
+                if full and self._last_end is not None:  # the first sweep of a run is not held up
+                    projects = [found.path for found in batch if isinstance(found, Sighting)]
+                    seek_leftovers(self._shared, view.lookers[root], projects)
+                moved.add(
                     found.path
                     for found in batch
                     # A directory that cannot be listed may still hold a manifest.
                     if full
                     or isinstance(found, Unreadable)
                     or not self._shared.signatures.unchanged(found.path, found.signature)
-                ]
-                met.add(found.path for found in batch)
-                if full and self._last_end is not None:  # the first sweep of a run is not held up
-                    projects = [found.path for found in batch if isinstance(found, Sighting)]
-                    seek_leftovers(self._shared, view.lookers[root], projects)
-                self._put(asked, source, view)
+                )
+            moved.put()
         except StoppingError:
             return False  # the root left the configuration meanwhile
         except RootLostError as error:
             self._shared.log.warning("walk_abandoned", path=root, why=error.message)
+            moved.put()  # what was seen holds all the same
             return False
         if ceiling.exceeded is not None:
             self._truncated[root] = ceiling.exceeded
@@ -321,14 +325,6 @@ class Sweeper:
         with self._shared.store.reading() as registry:
             anew = {*registry.unconfirmed_looks(), *registry.refused_with_room(quotas)}
         return anew, self._shared.signatures.paths() | anew
-
-    def _put(self, paths: list[str], source: Source, view: RootsView) -> None:
-        if paths:
-            self._shared.inbox.put(
-                (Hint(path, source) for path in paths),
-                root_of=lambda path: view.scope.owner(path) or path,
-                block=True,
-            )
 
     def _check(self, root: str, view: RootsView) -> RootCheck:
         """Check a root against what it was; a changed one that holds our agents is taken."""

@@ -13,6 +13,7 @@ import pytest
 
 import meshd.batch
 from meshd.commands import Forget
+from meshd.gathering import Gathering
 from tests.harness import World, delete_project, write_manifest
 
 if TYPE_CHECKING:
@@ -148,14 +149,14 @@ def test_what_was_registered_before_the_scope_changed_is_told_and_counted(
     for agent_id in "abc":
         write_manifest(root / agent_id, agent_id)
     with running(state, root) as world:
-        put = world.sweeper._put
+        put = Gathering.put
 
-        def put_amid_denial(paths: list[str], source: Source, view: RootsView) -> None:
-            put(paths, source, view)
+        def put_amid_denial(gathering: Gathering) -> None:
+            put(gathering)
             world.drain()
             world.roots.deny({str(root / "elsewhere")})
 
-        monkeypatch.setattr(world.sweeper, "_put", put_amid_denial)
+        monkeypatch.setattr(Gathering, "put", put_amid_denial)
         result = world.sweep()
         told = [call.kwargs["event"] for call in world.log.calls]
         assert result.discovered == 3
