@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     if APART not in os.environ:
         return _run_apart(arguments)
+    # Asked to end, it ends its daemon too, and unmounts.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     seed = random.SystemRandom().randrange(1 << 31) if options.seed is None else options.seed
     _say(f"seed {seed}, for {options.minutes} minutes; replay one: --seed N --episodes 1")
     until = time.monotonic() + 60 * options.minutes

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 class Look:
     """What lies at one path.
 
-    `outcome` is present (then with id and name), absent, invalid, frozen or denied.
+    `outcome` is present (then with id and name), absent, invalid, frozen, denied or unscanned.
     """
 
     outcome: str
@@ -28,7 +28,9 @@ class Look:
 class Row:
     """One expected row.
 
-    `waited` is how long it has been seen absent, in seconds, None while no sweep has seen it.
+    Attributes:
+        waited: how long it has been seen absent, in seconds, None while no sweep has seen it.
+        unscanned: whether its path is out of scope.
     """
 
     agent_id: str
@@ -37,6 +39,7 @@ class Row:
     last_path: str
     status: str = "active"
     waited: float | None = None
+    unscanned: bool = False
 
     @property
     def holder(self) -> str:
@@ -45,11 +48,16 @@ class Row:
 
 @dataclass
 class Oracle:
-    """The expected registry."""
+    """The expected registry.
+
+    Attributes:
+        incumbents: by id, the path that held it before the database was lost.
+    """
 
     grace: float
     interval: float
     rows: dict[str, Row] = field(default_factory=dict)
+    incumbents: dict[str, str] = field(default_factory=dict)
     last_sweep: dict[str, float] = field(default_factory=dict)
 
     def observe(self, healthy: set[str], now: float) -> dict[str, float]:
@@ -83,34 +91,55 @@ class Oracle:
         before = dict(self.rows)
         self.rows = {}
         for agent_id in sorted(before.keys() | claims.keys()):
+            first = self.incumbents.get(agent_id)
+            better = sorted(
+                claims.get(agent_id, []),
+                key=lambda path: (path != first, disk[path].worktree, path),
+            )
             row = before.get(agent_id)
-            better = sorted(claims.get(agent_id, []), key=lambda path: (disk[path].worktree, path))
-            if row is None:
+            if row is not None:
+                taken = row.path is None and any(one.path == row.holder for one in before.values())
+                seen = roots[row.holder] in healthy
+                self._decide(row, better, disk, taken=taken, seen=seen)
+            elif first is None or disk[first].outcome not in ("frozen", "invalid"):
                 self._live(agent_id, better[0], disk)
-                continue
-            there = disk[row.holder]
-            taken = row.path is None and any(one.path == row.holder for one in before.values())
-            if there.outcome == "present" and there.agent_id == agent_id:
-                self._live(agent_id, row.holder, disk)
-            elif there.outcome in ("frozen", "invalid") and not (taken and better):
-                anew = there.outcome == "invalid"
-                self.rows[agent_id] = replace(row, waited=None if anew else row.waited)
-            elif better:
-                self._live(agent_id, better[0], disk)
-            elif there.outcome == "denied":
-                continue
-            else:
-                self._lose(row, there, seen=roots[row.holder] in healthy)
+
+    def _decide(
+        self, row: Row, better: list[str], disk: dict[str, Look], *, taken: bool, seen: bool
+    ) -> None:
+        """Say what becomes of a row that there is.
+
+        Args:
+            row: as it was.
+            better: every path that holds its id, best first.
+            disk: a look at every path.
+            taken: whether another lives where it was last.
+            seen: whether the root of its path is healthy.
+        """
+        there = disk[row.holder]
+        if there.outcome == "present" and there.agent_id == row.agent_id:
+            self._live(row.agent_id, row.holder, disk)
+        elif there.outcome in ("frozen", "invalid") and not (taken and better):
+            anew = there.outcome == "invalid"
+            self.rows[row.agent_id] = replace(row, waited=None if anew else row.waited)
+        elif better:
+            self._live(row.agent_id, better[0], disk)
+        elif there.outcome == "unscanned":
+            self.rows[row.agent_id] = replace(row, waited=None, unscanned=True)
+        elif there.outcome != "denied":
+            self._lose(row, there, seen=seen)
 
     def _live(self, agent_id: str, path: str, disk: dict[str, Look]) -> None:
         self.rows[agent_id] = Row(agent_id, disk[path].name, path, path)
 
     def _lose(self, row: Row, there: Look, *, seen: bool) -> None:
-        if seen and row.waited is not None and row.waited >= self.grace:
+        waited = None if row.unscanned else row.waited
+        if seen and waited is not None and waited >= self.grace:
             return
         self.rows[row.agent_id] = replace(
             row,
             path=None if there.outcome == "present" else row.path,
             status="unreachable",
-            waited=0.0 if seen and row.waited is None else row.waited,
+            waited=0.0 if seen and waited is None else waited,
+            unscanned=False,
         )

@@ -220,15 +220,16 @@ class Siege:
     def replace_root(self) -> None:
         """A root is replaced by its copy, and the operator accepts it."""
         root = self.chance.choice(ROOTS)
-        if root in self._away or root in self._read_only or self._is_full or self.estate.shut:
+        path = self.estate.path(root)
+        is_scanned = root_is_scanned(self.operator.configuration(), path)
+        if root in self._away | self._read_only or self.estate.shut or not is_scanned:
             return
+        self.make_room()
         self.estate.trail[-1] += f" {root}"
         self.operator.expect_untouched()
         self.ground.replace(root)
-        if not root_is_scanned(self.operator.configuration(), self.estate.path(root)):
-            return
         with self.daemon.client() as client:
-            client.accept_root(self.estate.path(root))
+            client.accept_root(path)
 
     def read_only(self) -> None:
         """Nothing can be written below a root any more, or it can again."""
