@@ -5,7 +5,8 @@ the tables say, not by what happened: whatever wakes it, it reads which endpoint
 to be retired and which rules hold, and tells what the relay does not know yet. Promises: what
 the relay confirms goes back through the inbox (R3), so a crash at any point only makes a call
 come twice; a rule is put before, and removed after, the endpoints it is for; a relay that fails
-is tried again ever later, and told of in the log once.
+is tried again ever later, and told of in the log once; an agent that comes and goes is let go of
+at once, and announced again ever later (fault 156).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from meshd.commands import Confirmation
+from meshd.core.damping import Damping
 from meshd.core.endpoints import EndpointState, rules_for
 from meshd.errors import MeshdError, StoppingError
 
@@ -68,6 +70,9 @@ class Announcer:
         self._in_a_row = 0
         self._retry_at = -math.inf
         self._give_up_at = math.inf
+        self._damping = Damping()
+        # Subjects that the relay has let go of since it was doubted last.
+        self._let_go: set[str] = set()
         self.failures = 0
 
     def wake(self) -> None:
@@ -98,13 +103,13 @@ class Announcer:
         """Tell the relay what it does not know yet, unless it failed a moment ago.
 
         Returns:
-            Seconds until it should be tried again, None when there is nothing to do.
+            Seconds until there is more to tell or to try again, None when there is nothing to do.
         """
         now = self._shared.clock.monotonic()
         if now < self._retry_at:
             return self._retry_at - now
         try:
-            self._tell()
+            due = self._tell()
         except StoppingError:
             return None  # the next start tells what is left
         except MeshdError as error:
@@ -112,7 +117,7 @@ class Announcer:
         if self._in_a_row > 0:
             self._shared.log.info("relay_recovered", failures=self._in_a_row)
             self._in_a_row = 0
-        return None
+        return None if due is None else max(due - self._shared.clock.monotonic(), 0.0)
 
     def _fail(self, error: MeshdError) -> float:
         """Note a failure; return the seconds until the next attempt."""
@@ -126,14 +131,22 @@ class Announcer:
         self._retry_at = self._shared.clock.monotonic() + delay
         return delay
 
-    def _tell(self) -> None:
+    def _tell(self) -> float | None:
+        """Tell what may be told; return the monotonic second at which more may be."""
         with self._shared.store.reading() as registry:
             doubted = self._doubted
             rows = registry.endpoints() if doubted else registry.unsettled_endpoints()
             namespaces = registry.namespaces(pending=True)
             rules = rules_for(namespaces, registry.explicit_rules(), self._shared.trust.system)
-        pending = [row.endpoint for row in rows if row.state is EndpointState.PENDING]
-        retired = [row.endpoint for row in rows if row.state is EndpointState.RETIRED]
+        every = [row.endpoint for row in rows if row.state is EndpointState.PENDING]
+        pending, due = self._undamped(every)
+        # An agent that moves is reached at its old subject until the new one may be told.
+        waiting = {one.agent_id for one in every} - {one.agent_id for one in pending}
+        retired = [
+            row.endpoint
+            for row in rows
+            if row.state is EndpointState.RETIRED and row.endpoint.agent_id not in waiting
+        ]
         live = [row.endpoint for row in rows if row.state is EndpointState.LIVE]
         wanted = {(rule.source, rule.target): rule for rule in rules}
         if doubted:
@@ -143,22 +156,42 @@ class Announcer:
                 self._check_time()
                 self._relay.put_rule(wanted[ends])
                 self._rules[ends] = wanted[ends]
-        self._each(pending, self._relay.register, lambda done: Confirmation(registered=done))
+        self._each(pending, self._register, lambda done: Confirmation(registered=done))
         self._each(
             retired,
-            lambda one: self._relay.retire(one.subject),
+            self._retire,
             lambda done: Confirmation(retired=done),
         )
         for ends in sorted(self._rules.keys() - wanted.keys()):
             self._check_time()
             self._relay.remove_rule(self._rules[ends])
             del self._rules[ends]
+        return due
+
+    def _undamped(self, pending: Iterable[Endpoint]) -> tuple[list[Endpoint], float | None]:
+        """Return the endpoints that may be registered now, and when the next of the others may."""
+        now = self._shared.clock.monotonic()
+        dues = [(one, self._damping.due(one.subject)) for one in pending]
+        later = [due for _, due in dues if due > now]
+        return [one for one, due in dues if due <= now], min(later, default=None)
+
+    def _register(self, endpoint: Endpoint) -> None:
+        self._let_go.discard(endpoint.subject)
+        self._relay.register(endpoint)
+        self._damping.announced(endpoint.subject, self._shared.clock.monotonic())
+
+    def _retire(self, endpoint: Endpoint) -> None:
+        """Have the relay let go of an endpoint, unless it did and was told nothing since."""
+        if endpoint.subject not in self._let_go:
+            self._relay.retire(endpoint.subject)
+            self._let_go.add(endpoint.subject)
 
     def _reconcile(
         self, endpoints: list[Endpoint], wanted: dict[tuple[str, str], AccessRule]
     ) -> None:
         # A sweep that ends during the call doubts anew.
         self._doubted = False
+        self._let_go.clear()
         try:
             lost = self._relay.reconcile(endpoints, list(wanted.values()))
         except MeshdError:
