@@ -64,9 +64,9 @@ class Service:
 
     @property
     def drop_in(self) -> str:
-        """The file that lets roots in."""
+        """The file that lets roots in: not the one of `meshd install`, but read after it."""
         units = "~/.config/systemd/user" if self.of_user else "/etc/systemd/system"
-        return f"{units}/{self.unit}.d/roots.conf"
+        return f"{units}/{self.unit}.d/sandbox.conf"
 
     @property
     def restart(self) -> str:
@@ -104,7 +104,7 @@ class Confined:
         except ConfigError as error:
             return f"{error.message}: {error.hint}"
         lines = "\\n".join(["[Service]", *settings])
-        return f"write to {service.drop_in}: {lines}; then: {service.restart}"
+        return f"append to {service.drop_in}: {lines}; then: {service.restart}"
 
 
 def own_service(cgroups: str | None = None) -> Service | None:
@@ -186,11 +186,12 @@ def quoted(path: str) -> str:
     so what neither kind of quotes can hold cannot be written at all.
 
     Raises:
-        ConfigError: the path has a control character, or both kinds of quotes.
+        ConfigError: the path has a control character, both kinds of quotes, or is not UTF-8.
     """
     text = path.replace("%", "%%")
-    if re.search(r"[\x00-\x1f\x7f]", path) or {"'", '"'} <= set(path):
-        raise ConfigError(f"a unit file cannot hold the path {path!a}", hint="rename the directory")
+    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", path) or {"'", '"'} <= set(path):
+        shown = path.removeprefix("-")
+        raise ConfigError(f"a unit cannot hold the path {shown!a}", hint="rename the directory")
     if not re.search(r"[\s\"'\\;]", path):
         return text
     quote = "'" if '"' in path else '"'

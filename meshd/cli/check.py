@@ -23,15 +23,24 @@ _PROJECT_TAIL = ("agent.json", ".dork")
 @click.command("check-config", cls=Command)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def check_config(file: Path | None) -> None:
-    """Check a configuration: FILE, or the one that would be used."""
+    """Check a configuration: FILE, or the one that would be used.
+
+    What a daemon would refuse at its start is refused here, the token file included.
+    """
     from dataclasses import replace
 
+    from meshd.api.loopback import Token
     from meshd.config import load
+    from meshd.places import client_state_directory
+    from meshd.reloading import check_places
 
     session = current_session()
     if file is not None:
         session = replace(session, config_flag=file)
     settings = load(session.config, environ=session.environ)
+    check_places(settings, client_state_directory(settings.store.directory, session.environ))
+    if settings.api.listen is not None:
+        Token(settings.api.token_file)
     if session.as_json:
         config = None if session.config is None else str(session.config)
         print_json({"config": config, "settings": settings.model_dump(mode="json")})

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meshd.cli.asking import require_agreement
 from meshd.cli.group import PROGRAM, Command
 from meshd.cli.output import print_json, print_line, print_note
 from meshd.cli.session import current_session, resolved
 from meshd.errors import PermissionRefusedError
+from meshd.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,15 +43,30 @@ def install(of_user: bool, whose: str | None, roots: tuple[str, ...]) -> None:
     from meshd.installing import Installation, Manager
 
     session = current_session()
-    target = _target(session.environ, whose, of_user=of_user)
-    manager = Manager(target)
+    if session.config_flag is not None or session.socket_flag is not None:
+        raise click.UsageError("a service takes the first configuration found: leave out --config")
+    if not all(roots):
+        raise click.UsageError("--root names no directory")
+    manager = Manager(_target(session.environ, whose, of_user=of_user))
     installation = Installation(manager, own_program(), [resolved(root) for root in roots])
     written = installation.write()
     installation.start(written)
+    unusable = installation.unusable_roots()
     if session.as_json:
-        print_json(_as_document(manager, written))
-    else:
-        _print_installed(manager, written)
+        print_json(
+            {
+                "unit": manager.target.unit,
+                "files": [{"path": str(one.path), "changed": one.changed} for one in written],
+                "state": str(installation.registry),
+                "socket": str(installation.socket),
+                "linger": manager.lingers() if manager.target.of_user else None,
+                "unusableRoots": unusable,
+            }
+        )
+        return
+    _print_installed(manager, written, installation.registry)
+    for root in unusable:
+        print_note(f"{manager.target.user} cannot read {root}: its agents come once that changes")
 
 
 @click.command(cls=Command)
@@ -62,11 +79,9 @@ def uninstall(of_user: bool, whose: str | None, data: bool, yes: bool) -> None:
     from meshd.installing import Manager, remove
 
     session = current_session()
-    target = _target(session.environ, whose, of_user=of_user)
+    target = _target(session.environ, whose, of_user=of_user, may_be_gone=True)
     if data and not yes:
-        if session.as_json or not sys.stdin.isatty():
-            raise click.UsageError("--data asks first, and here it cannot: say --yes")
-        click.confirm(f"Remove {target.state} with denials and rules?", abort=True, err=True)
+        require_agreement(f"Remove {escape(str(target.state))} with denials and rules?")
     done = remove(Manager(target), data=data)
     if session.as_json:
         removed, kept = [[str(path) for path in paths] for paths in (done.removed, done.kept)]
@@ -88,13 +103,15 @@ def own_program() -> list[str]:
     return [sys.executable, "-m", "meshd"]
 
 
-def _target(environ: Mapping[str, str], whose: str | None, *, of_user: bool) -> Target:
+def _target(
+    environ: Mapping[str, str], whose: str | None, *, of_user: bool, may_be_gone: bool = False
+) -> Target:
     """Return the service that is meant.
 
     Raises:
         PermissionRefusedError: it takes root, or must not be root's.
     """
-    from meshd.installing import system_target, user_target
+    from meshd.installing import environment_of_own_manager, system_target, user_target
 
     if of_user:
         if whose is not None:
@@ -103,30 +120,19 @@ def _target(environ: Mapping[str, str], whose: str | None, *, of_user: bool) -> 
             raise PermissionRefusedError(
                 "meshd does not run as root", hint="run it as yourself, or without --user"
             )
-        return user_target(environ)
+        return user_target(environment_of_own_manager())
     if os.geteuid() != 0:
         raise PermissionRefusedError(
             "a service of the system is root's to change", hint="use sudo, or say --user"
         )
-    return system_target(whose or environ.get("SUDO_USER") or "root")
+    return system_target(whose or environ.get("SUDO_USER") or "root", may_be_gone=may_be_gone)
 
 
-def _as_document(manager: Manager, written: Sequence[Written]) -> dict[str, object]:
-    target = manager.target
-    return {
-        "unit": target.unit,
-        "files": [{"path": str(one.path), "changed": one.changed} for one in written],
-        "state": str(target.state),
-        "socket": str(target.socket),
-        "linger": manager.lingers() if target.of_user else None,
-    }
-
-
-def _print_installed(manager: Manager, written: Sequence[Written]) -> None:
+def _print_installed(manager: Manager, written: Sequence[Written], registry: Path) -> None:
     target = manager.target
     for one in written:
         print_line(f"{'written' if one.changed else 'as it was'}: {one.path}")
-    print_line(f"running: {target.unit}, its registry in {target.state}")
+    print_line(f"running: {target.unit}, its registry in {registry}")
     print_note(f"see how it is: {PROGRAM} status; what it says: {target.journalctl} -f")
     if target.of_user and not manager.lingers():
         print_note(

@@ -8,8 +8,9 @@ asked for.
 
 from __future__ import annotations
 
-from meshd.installing.installation import Installation, Written
-from meshd.installing.manager import Manager
+from meshd.installing.files import Written
+from meshd.installing.installation import Installation
+from meshd.installing.manager import Manager, environment_of_own_manager
 from meshd.installing.removal import Removed, remove
 from meshd.installing.target import Target, system_target, user_target
 
@@ -19,6 +20,7 @@ __all__ = [
     "Removed",
     "Target",
     "Written",
+    "environment_of_own_manager",
     "remove",
     "system_target",
     "user_target",

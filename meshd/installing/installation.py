@@ -7,34 +7,20 @@ a step that fails is told, and running it again goes on from there.
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshd.errors import ConfigError, MeshdError, PermissionRefusedError
 from meshd.installing import units
+from meshd.installing.files import File, Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from meshd.installing.manager import Manager
 
 # Creates the file and never follows or replaces what is there (noclobber is O_EXCL).
 _CREATE = 'umask 077 && mkdir -p "${1%/*}" && set -C && cat > "$1"'
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One file of the service.
-
-    Attributes:
-        path: where.
-        changed: whether it was written now, else it was as it should be.
-    """
-
-    path: Path
-    changed: bool
 
 
 class Installation:
@@ -44,6 +30,11 @@ class Installation:
         manager: of the service's target.
         program: how meshd is started, absolute.
         roots: what is to be scanned, absolute; none for what the configuration says.
+
+    Attributes:
+        roots: what is scanned, once it was written.
+        registry: the state directory.
+        socket: where the service listens.
     """
 
     def __init__(self, manager: Manager, program: Sequence[str], roots: Sequence[str]) -> None:
@@ -51,33 +42,50 @@ class Installation:
         self._target = manager.target
         self._program = list(program)
         self._roots = list(roots)
+        self.roots: tuple[str, ...] = ()
+        self.registry = manager.target.state
+        self.socket = manager.target.socket
 
     def write(self) -> list[Written]:
         """Write the configuration, the unit and its drop-in where they are not so already.
 
         Raises:
-            ConfigError: no root is known, or a configuration that is there names others.
+            ConfigError: no root is known, a configuration that is there names others, or the
+                service could not use what is asked for.
             PermissionRefusedError: the user may not run the program.
-            MeshdError: there is no systemd, or a file could not be written.
+            MeshdError: there is no systemd, somebody changed a file by hand, or one could not
+                be written.
         """
         version = self._manager.version()
         found = self._check()
-        written = []
-        if self._needs_configuration(found):
-            written.append(self._write_configuration())
-            found = self._check()
-        texts = {
-            self._target.units / self._target.template: units.unit(
-                self._target, self._program, version
-            ),
-            self._target.roots_drop_in: units.roots_drop_in(
-                self._target, found["config"], found["settings"]["scan"]["roots"]
-            ),
-        }
-        written += [_written(path, text) for path, text in texts.items()]
-        if self._target.of_user:
-            self._target.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_new = self._needs_configuration(found)
+        if is_new:
+            found = self._check(json.dumps(self._roots))
+            found["config"] = str(self._target.config)
+        self.roots = tuple(found["settings"]["scan"]["roots"])
+        places = self._places(found["settings"])
+        files = [
+            File(self._target.units / self._target.template,
+                 units.unit(self._target, self._program, version)),
+            File(self._target.roots_drop_in,
+                 units.roots_drop_in(self._target, found["config"], self.roots, places)),
+        ]  # fmt: skip
+        for file in files:
+            file.refuse_if_changed(self._target.drop_ins)
+        written = [self._write_configuration()] if is_new else []
+        written += [file.write() for file in files]
+        own = [str(self._target.state)] if self._target.of_user else []
+        for place in [*own, *places]:
+            self._make_directory(place)
         return written
+
+    def unusable_roots(self) -> list[str]:
+        """Return which roots the service's user cannot list now."""
+        script = (
+            'for root; do [ -r "$root" ] && [ -x "$root" ] && [ -d "$root" ] || echo "$root"; done'
+        )
+        said = self._manager.as_user(["/bin/sh", "-c", script, "sh", *self.roots])
+        return said.stdout.splitlines()
 
     def start(self, written: Sequence[Written]) -> None:
         """Have the service started now and with the system, with what was written in force.
@@ -86,7 +94,8 @@ class Installation:
             MeshdError: it did not start.
         """
         unit = self._target.unit
-        changed = any(one.changed for one in written)
+        # Also what an installation wrote that was interrupted.
+        changed = any(one.changed for one in written) or self._manager.is_outdated()
         if changed:
             self._manager.tell("daemon-reload")
         if not self._manager.is_enabled():
@@ -94,12 +103,20 @@ class Installation:
         if changed and self._manager.is_active():
             self._manager.tell("restart", unit)
         elif not self._manager.is_active():
+            if self._manager.has_failed():
+                # What made it fail too often may be what was repaired.
+                self._manager.tell("reset-failed", unit)
             self._manager.tell("start", unit)
 
-    def _check(self) -> dict[str, Any]:
-        """Return the configuration as the service will find it, which its user reads for us."""
+    def _check(self, roots: str | None = None) -> dict[str, Any]:
+        """Return the configuration as the service will find it, which its user reads for us.
+
+        Args:
+            roots: JSON, in the place of those that a configuration will name.
+        """
+        more = None if roots is None else {"MESHD_SCAN__ROOTS": roots}
         try:
-            done = self._manager.as_user([*self._program, "check-config", "--json"])
+            done = self._manager.as_user([*self._program, "check-config", "--json"], more=more)
         except PermissionError:
             raise self._cannot_run() from None
         try:
@@ -148,17 +165,15 @@ class Installation:
             raise MeshdError(f"cannot write {path}: {done.stderr.strip()}")
         return Written(path, changed=True)
 
+    def _make_directory(self, path: str) -> None:
+        """Make a directory of the user's, which the unit can only open if it is there."""
+        done = self._manager.as_user(["/bin/sh", "-c", 'umask 077 && mkdir -p "$1"', "sh", path])
+        if done.returncode != 0:
+            raise MeshdError(f"cannot make {path}: {done.stderr.strip()}")
 
-def _written(path: Path, text: str) -> Written:
-    """Bring a file of ours to a text, atomically."""
-    try:
-        if path.read_text("utf-8") == text:
-            return Written(path, changed=False)
-    except (FileNotFoundError, UnicodeDecodeError):
-        pass
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, "utf-8")
-    draft.chmod(0o644)
-    draft.replace(path)
-    return Written(path, changed=True)
+    def _places(self, settings: dict[str, Any]) -> list[str]:
+        """Return the directories that the configuration itself names, of registry and socket."""
+        directory, socket = settings["store"]["directory"], settings["api"]["socket"]
+        self.registry = Path(directory or self._target.state)
+        self.socket = Path(socket or self._target.socket)
+        return [*([directory] if directory else []), *([str(self.socket.parent)] if socket else [])]

@@ -1,14 +1,20 @@
 """Removing the service.
 
 Owns what goes and what stays. Promises: only files that an installation writes are removed, and
-the registry only when that is said; a unit that other users need stays.
+the registry only when that is said and nobody uses it; a unit that other users need stays, and
+so does what somebody changed by hand.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from meshd.installing.files import is_ours
+from meshd.opening import locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,28 +44,42 @@ def remove(manager: Manager, *, data: bool) -> Removed:
         data: whether the registry goes too.
 
     Raises:
-        MeshdError: the service could not be stopped.
+        MeshdError: there is no systemd, or the service could not be stopped; nothing is removed.
+        AlreadyRunningError: the registry is to go, and another daemon uses it.
     """
     target = manager.target
+    manager.version()
     if manager.is_active() or manager.is_enabled():
         manager.tell("disable", "--now", target.unit)
+    has_data = target.state.is_dir()
+    with locked(target.state) if data and has_data else contextlib.nullcontext():
+        removed = _remove_files(manager)
+        if data and has_data:
+            # In the state directory lies nothing that cannot be built again but denials and rules.
+            shutil.rmtree(target.state)
+            removed.append(target.state)
+    left = (
+        target.units / target.template, target.roots_drop_in, target.drop_ins,
+        target.config, target.state,
+    )  # fmt: skip
+    return Removed(tuple(removed), tuple(path for path in left if os.path.lexists(path)))
+
+
+def _remove_files(manager: Manager) -> list[Path]:
+    """Remove what an installation has written, and return that; not what was changed since."""
+    target = manager.target
     unit = target.units / target.template
     ours = [target.roots_drop_in]
     if not _other_instances(target):
         ours.append(unit)
-    removed = [path for path in ours if path.is_file()]
+    removed = [path for path in ours if is_ours(path)]
     for path in removed:
         path.unlink()
     if target.drop_ins.is_dir() and not any(target.drop_ins.iterdir()):
         target.drop_ins.rmdir()
     if removed:
         manager.tell("daemon-reload")
-    if data and target.state.is_dir():
-        # In the state directory lies nothing that cannot be built again but denials and rules.
-        shutil.rmtree(target.state)
-        removed.append(target.state)
-    left = (unit, target.drop_ins, target.config, target.state)
-    return Removed(tuple(removed), tuple(path for path in left if path.exists()))
+    return removed
 
 
 def _other_instances(target: Target) -> list[Path]:

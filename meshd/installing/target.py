@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshd import places
 from meshd.errors import NotFoundError, PermissionRefusedError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
+_NOBODY: Final = 65534
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Target:
         state: the state directory.
         socket: where it listens.
         config: where the user's configuration belongs.
+        environ: what the service finds in its environment, as far as it matters to meshd.
     """
 
     of_user: bool
@@ -49,6 +53,7 @@ class Target:
     state: Path
     socket: Path
     config: Path
+    environ: Mapping[str, str]
 
     @property
     def drop_ins(self) -> Path:
@@ -72,28 +77,46 @@ class Target:
 
 
 def user_target(environ: Mapping[str, str]) -> Target:
-    """Return the service that the caller's own manager runs."""
+    """Return the service that the caller's own manager runs.
+
+    Args:
+        environ: of that manager.
+    """
     entry = pwd.getpwuid(os.geteuid())
     config = places.user_config(environ)
     state = places.state_directory(None, {**environ, "STATE_DIRECTORY": ""})
-    runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{entry.pw_uid}")
+    home = places.home(environ)
     return Target(
         of_user=True,
         user=entry.pw_name,
         uid=entry.pw_uid,
         gid=entry.pw_gid,
-        home=places.home(environ),
+        home=home,
         units=config.parent.parent / "systemd" / "user",
         template="meshd.service",
         unit="meshd.service",
         state=state,
-        socket=runtime / "meshd" / places.SOCKET_NAME,
+        socket=Path(f"/run/user/{entry.pw_uid}/meshd") / places.SOCKET_NAME,
         config=config,
+        environ={
+            "HOME": str(home),
+            "USER": entry.pw_name,
+            **{
+                name: value
+                for name, value in environ.items()
+                if name.startswith(("XDG_", "MESHD_"))
+            },
+            "STATE_DIRECTORY": "",
+        },
     )
 
 
-def system_target(user: str) -> Target:
+def system_target(user: str, *, may_be_gone: bool = False) -> Target:
     """Return the service that the system runs for a user.
+
+    Args:
+        user: the name.
+        may_be_gone: whether a user will do who is not there any more: enough to remove it.
 
     Raises:
         NotFoundError: there is no such user.
@@ -103,7 +126,10 @@ def system_target(user: str) -> Target:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise NotFoundError(f"there is no user {user!a}", hint="name one: --for USER") from None
+        # A name becomes part of paths that root removes.
+        if not (may_be_gone and _NAME.fullmatch(user)):
+            raise NotFoundError(f"there is no user {user!a}", hint="name one: --for USER") from None
+        entry = pwd.struct_passwd((user, "", _NOBODY, _NOBODY, "", "/nonexistent", ""))
     if entry.pw_uid == 0:
         raise PermissionRefusedError(
             "meshd does not run as root", hint="name the user who has the agents: --for USER"
@@ -121,4 +147,10 @@ def system_target(user: str) -> Target:
         state=Path(f"/var/lib/meshd-{user}"),
         socket=Path(f"/run/meshd-{user}") / places.SOCKET_NAME,
         config=home / ".config" / "meshd" / "config.toml",
+        environ={
+            "HOME": str(home),
+            "USER": user,
+            "STATE_DIRECTORY": f"/var/lib/meshd-{user}",
+            "RUNTIME_DIRECTORY": f"/run/meshd-{user}",
+        },
     )

@@ -7,6 +7,7 @@ become a setting.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from importlib import resources
@@ -27,9 +28,7 @@ NOTIFY_RELOAD_SINCE: Final = 253
 
 _PROGRAM: Final = re.compile(r"^(Exec\w+=)\S+/bin/meshd ", re.MULTILINE)
 _TYPE: Final = re.compile(r"^# meshd says itself.*\nType=notify\n", re.MULTILINE)
-_RELOAD: Final = re.compile(
-    r"^# Both in the foreground.*\n(?:#.*\n)*(Exec.*\n)Exec.*\n", re.MULTILINE
-)
+_SEAL: Final = "# Not changed by hand since `meshd install`: "
 _SHARED_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108 - where a root may lie, not a file of ours
 
 
@@ -59,19 +58,43 @@ def unit(target: Target, program: Sequence[str], version: int) -> str:
     text = _PROGRAM.sub(lambda match: f"{match[1]}{words} ", shipped(target))
     if version < NOTIFY_RELOAD_SINCE:
         return text
-    text = _TYPE.sub(
+    # Its signal is not enough: `meshd reload` after it fails the reload of what only the daemon
+    # can refuse, such as a root that holds the registry.
+    return _TYPE.sub(
         "# meshd says itself when it is ready, and when a reload is done.\nType=notify-reload\n",
         text,
     )
-    return _RELOAD.sub(
-        "# The manager signals a reload and waits for its end; this fails it for a broken\n"
-        "# configuration, which the daemon refuses too.\n\\1",
-        text,
-    )
 
 
-def roots_drop_in(target: Target, config: str, roots: Iterable[str]) -> str:
-    """Return the drop-in that lets the service write manifests below its roots."""
+def sealed(text: str) -> str:
+    """Return a file's text with a last line that shows whether anybody has changed it since."""
+    return f"{text}{_SEAL}{_digest(text)}\n"
+
+
+def is_untouched(text: str) -> bool:
+    """Whether a text is as `sealed` returned it, by this meshd or an older one."""
+    body, found, rest = text.rpartition(_SEAL)
+    return bool(found) and rest == f"{_digest(body)}\n"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def roots_drop_in(
+    target: Target, config: str, roots: Iterable[str], places: Iterable[str] = ()
+) -> str:
+    """Return the drop-in that lets the service write manifests below its roots.
+
+    Args:
+        target: the service.
+        config: the file that names the roots.
+        roots: absolute.
+        places: where the configuration keeps the registry and the socket, if it says so.
+
+    Raises:
+        ConfigError: a unit cannot hold one of the paths.
+    """
     lines = [
         f"# Written by `meshd install` from the roots of {json.dumps(config)}.",
         "# After adding a root there, run it again.",
@@ -84,8 +107,10 @@ def roots_drop_in(target: Target, config: str, roots: Iterable[str]) -> str:
         lines += [f"ReadWritePaths={quoted('-' + root)}" for root in roots]
     if any(is_within(root, shared) for root in roots for shared in _SHARED_TEMPORARY):
         lines += ["# A root lies in the directory that the unit hides.", "PrivateTmp=no"]
-    if target.of_user:
-        lines += ["# The registry.", f"ReadWritePaths={quoted(f'-{target.state}')}"]
+    own = [*([str(target.state)] if target.of_user else []), *places]
+    if own:
+        lines.append("# The registry, and the socket.")
+        lines += [f"ReadWritePaths={quoted(f'-{path}')}" for path in own]
     lines.append("# Keys are nobody's project.")
     lines += [
         f"InaccessiblePaths={quoted(f'-{target.home}/{name}')}" for name in (".ssh", ".gnupg")

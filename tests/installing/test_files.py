@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshd.config import load
-from meshd.errors import ConfigError, MeshdError, NotFoundError, PermissionRefusedError
+from meshd.errors import (
+    AlreadyRunningError,
+    ConfigError,
+    MeshdError,
+    NotFoundError,
+    PermissionRefusedError,
+)
 from meshd.installing import Installation, Manager, remove, system_target, user_target
 from meshd.installing import manager as module
-from meshd.installing.units import configuration, roots_drop_in, unit
+from meshd.installing.units import configuration, roots_drop_in, sealed, unit
+from meshd.opening import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from meshd.installing import Target
@@ -32,20 +39,29 @@ class Told:
         self.commands: list[str] = []
         self.active = self.enabled = False
         self.version = "systemd 252 (252.1)\n"
-        self.fails = ""
+        self.fails = self.unreachable = ""
+        self.outdated = False
 
-    def __call__(self, command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, command: Sequence[str], text: str = "", environ: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         if command[0] != "systemctl":
             return subprocess.run(
                 command, input=text, capture_output=True, text=True, check=False,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**(environ or {}), "PYTHONPATH": os.pathsep.join(sys.path)},
             )  # fmt: skip
         words = [word for word in command[1:] if word != "--user"]
+        if words[0] == "show-environment" and self.unreachable:
+            return subprocess.CompletedProcess(command, 1, "", self.unreachable)
+        if words[0] == "is-failed":
+            return subprocess.CompletedProcess(command, 1, "inactive", "")
         out = {"--version": self.version, "is-active": "active" if self.active else "inactive",
-               "is-enabled": "enabled" if self.enabled else "disabled"}.get(words[0])  # fmt: skip
+               "is-enabled": "enabled" if self.enabled else "disabled", "show-environment": "",
+               "show": "yes" if self.outdated else "no"}.get(words[0])  # fmt: skip
         if out is not None:
             return subprocess.CompletedProcess(command, 0, out, "")
         self.commands.append(" ".join(words))
+        self.outdated &= words[0] != "daemon-reload"
         self.enabled = words[0] == "enable" or (self.enabled and words[0] != "disable")
         self.active = words[0] in ("start", "restart") or (self.active and words[0] != "disable")
         return subprocess.CompletedProcess(command, int(bool(self.fails)), "", self.fails)
@@ -101,6 +117,10 @@ def test_a_root_that_was_added_changes_the_drop_in_and_restarts(target: Target, 
         ('[scan]\nroots = ["/a"]\n', ("/b",), '"/b"'),
         ("[scan]\nroots = []\n", (), "does not scan"),
         ("[scan]\nrots = []\n", ("/b",), "rots"),
+        (None, ("/",), "whole machine"),
+        (None, ("/srv/both'\"",), "rename"),
+        (None, ("/srv/line\nbreak",), "rename"),
+        (None, ("~state",), "outside the roots"),
     ],
 )
 def test_what_is_refused_is_refused_before_anything_is_written(
@@ -110,7 +130,7 @@ def test_what_is_refused_is_refused_before_anything_is_written(
         target.config.parent.mkdir(parents=True)
         target.config.write_text(config, "utf-8")
     with pytest.raises(ConfigError) as refused:
-        install(target, *roots)
+        install(target, *(root.replace("~state", str(target.state)) for root in roots))
     assert said in f"{refused.value.message} {refused.value.hint}"
     assert not target.units.exists()
     assert told.commands == []
@@ -149,10 +169,114 @@ def test_a_start_that_fails_says_why_and_where_to_look(target: Target, told: Tol
     with pytest.raises(MeshdError, match="Job for") as failed:
         install(target, "/srv")
     assert failed.value.hint == "see journalctl --user -u meshd.service -n 20"
-    told.fails = "Failed to connect to bus: No medium found"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Failed to connect to bus: No medium found",
+        "Failed to connect to user scope bus via local transport: No such file or directory",
+    ],
+)
+def test_a_manager_that_cannot_be_reached_leaves_everything_as_it_is(
+    target: Target, told: Told, said: str
+) -> None:
+    told.unreachable = said
     with pytest.raises(MeshdError) as failed:
         install(target, "/srv")
     assert "loginctl enable-linger ada" in str(failed.value.hint)
+    assert not target.units.exists()
+    assert not target.config.exists()
+    told.unreachable = ""
+    install(target, "/srv")
+    told.unreachable = said
+    with pytest.raises(MeshdError):
+        remove(Manager(target), data=True)
+    assert target.roots_drop_in.exists()
+    assert target.state.exists()
+
+
+def test_an_installation_that_was_interrupted_is_put_in_force_by_the_next(
+    target: Target, told: Told
+) -> None:
+    install(target, "/srv")
+    told.outdated = True
+    told.commands.clear()
+    assert install(target) == [False, False]
+    assert told.commands == ["daemon-reload", "restart meshd.service"]
+
+
+def change(path: Path) -> None:
+    path.write_text(path.read_text("utf-8").replace("MemoryMax=1G", "MemoryMax=3G"), "utf-8")
+
+
+def mask(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(os.devnull)
+
+
+@pytest.mark.parametrize("spoil", [change, mask])
+def test_what_somebody_changed_is_neither_written_over_nor_removed(
+    target: Target, told: Told, spoil: Callable[[Path], None]
+) -> None:
+    install(target, "/srv")
+    unit_file = target.units / target.template
+    spoil(unit_file)
+    before = unit_file.read_bytes()
+    target.config.write_text('[scan]\nroots = ["/srv", "/more"]\n', "utf-8")
+    drop_in = target.roots_drop_in.read_bytes()
+    with pytest.raises(MeshdError, match="changed by hand") as refused:
+        install(target)
+    assert str(target.drop_ins) in str(refused.value.hint)
+    assert (unit_file.read_bytes(), target.roots_drop_in.read_bytes()) == (before, drop_in)
+    done = remove(Manager(target), data=False)
+    assert unit_file in done.kept
+    assert os.path.lexists(unit_file)
+
+
+def test_an_older_unit_of_ours_and_a_copy_of_the_shipped_one_are_replaced(
+    target: Target, told: Told
+) -> None:
+    install(target, "/srv")
+    unit_file = target.units / target.template
+    unit_file.write_text(sealed("[Service]\nExecStart=/old/meshd run\n"), "utf-8")
+    assert install(target) == [True, False]
+    unit_file.write_text(unit(target, PROGRAM, 252), "utf-8")
+    assert install(target) == [True, False]
+
+
+def test_places_that_the_configuration_names_are_made_and_opened(
+    target: Target, told: Told, tmp_path: Path
+) -> None:
+    places = tmp_path / "data" / "registry", tmp_path / "sockets"
+    target.config.parent.mkdir(parents=True)
+    target.config.write_text(
+        f'[scan]\nroots = ["/srv"]\n[store]\ndirectory = "{places[0]}"\n'
+        f'[api]\nsocket = "{places[1]}/meshd.sock"\n',
+        "utf-8",
+    )
+    install(target)
+    text = target.roots_drop_in.read_text("utf-8")
+    for place in places:
+        assert f"ReadWritePaths=-{place}\n" in text
+        assert place.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_shell_of_whoever_installs_does_not_speak_for_the_service(
+    target: Target, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESHD_SCAN__ROOTS", '["/elsewhere"]')
+    monkeypatch.setenv("MESHD_SWEEP__INTERVALL", "1")
+    install(target, "/srv")
+    assert "/elsewhere" not in target.roots_drop_in.read_text("utf-8")
+
+
+def test_data_that_a_daemon_uses_stays(target: Target, told: Told) -> None:
+    install(target, "/srv")
+    with locked(target.state), pytest.raises(AlreadyRunningError):
+        remove(Manager(target), data=True)
+    assert target.state.exists()
+    assert target.roots_drop_in.exists()
 
 
 def test_a_removal_takes_what_was_written_and_leaves_the_rest(target: Target, told: Told) -> None:
@@ -187,8 +311,8 @@ def test_the_unit_is_of_the_type_that_systemd_knows(
         assert f"Type={kind}" in lines
         assert "ExecStart=/opt/meshd/bin/meshd run" in lines
         assert "ExecReload=/opt/meshd/bin/meshd check-config" in lines
-        # notify-reload signals the daemon itself: asking it too would reload twice.
-        assert ("ExecReload=/opt/meshd/bin/meshd reload" in lines) == (kind == "notify")
+        # Also where the manager signals the daemon: the signal cannot fail the reload.
+        assert "ExecReload=/opt/meshd/bin/meshd reload" in lines
 
 
 def test_no_path_becomes_a_setting(target: Target) -> None:
@@ -209,6 +333,10 @@ def test_a_service_of_the_system_is_for_a_user_who_is_not_root() -> None:
         system_target("nobody-of-this-name")
     with pytest.raises(PermissionRefusedError):
         system_target("root")
+    assert system_target("ada-is-gone", may_be_gone=True).unit == "meshd@ada-is-gone.service"
+    for name in ("../../etc", "", "a/b", "-x"):
+        with pytest.raises(NotFoundError):
+            system_target(name, may_be_gone=True)
     nobody = system_target("nobody")
     assert nobody.unit == "meshd@nobody.service"
     assert str(nobody.state) == "/var/lib/meshd-nobody"

@@ -83,10 +83,10 @@ def test_the_unit_is_read_from_the_cgroup(cgroups: str, service: Service | None)
     ("service", "place", "commands"),
     [
         (Service("meshd@ada.service", of_user=False),
-         "/etc/systemd/system/meshd@ada.service.d/roots.conf",
+         "/etc/systemd/system/meshd@ada.service.d/sandbox.conf",
          "systemctl daemon-reload && systemctl restart meshd@ada.service"),
         (Service("meshd.service", of_user=True),
-         "~/.config/systemd/user/meshd.service.d/roots.conf",
+         "~/.config/systemd/user/meshd.service.d/sandbox.conf",
          "systemctl --user daemon-reload && systemctl --user restart meshd.service"),
     ],
 )  # fmt: skip
@@ -95,7 +95,7 @@ def test_the_remedy_names_the_file_its_lines_and_the_commands(
 ) -> None:
     (found,) = confined(["/srv/other"], STRICT)
     remedy = found.remedy(service)
-    assert remedy.startswith(f"write to {place}: [Service]")
+    assert remedy.startswith(f"append to {place}: [Service]")
     assert "ReadWritePaths=-/srv/other" in remedy
     assert remedy.endswith(commands)
 

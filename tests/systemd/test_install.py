@@ -80,7 +80,7 @@ def test_after_a_root_was_added_it_lets_the_service_write_there(host: Service) -
     noticed = host.meshd("reload").stderr
     assert f"{other} is read-only for the service" in noticed
     assert f'[Service]\\nReadWritePaths="-{other}%"; then: ' in noticed
-    assert f"{host.unit}.d/roots.conf" in noticed
+    assert f"{host.unit}.d/sandbox.conf" in noticed
     assert f"restart {host.unit}" in noticed
     refused = host.meshd("register", f"{other}/new", "--runtime", "codex", check=False)
     assert refused.returncode != 0
@@ -124,6 +124,10 @@ def test_the_reload_of_an_installed_service_is_synchronous_and_refuses(host: Ser
     host.configure([PROJECTS], "[sweep]\nintervall = 3\n")
     assert host.systemctl("reload", host.unit, check=False).returncode != 0
     assert len(host.roots()) == 2
+    # What only the daemon would refuse: a root that holds the registry.
+    host.configure([PROJECTS, host.state.rpartition("/")[0]])
+    assert host.systemctl("reload", host.unit, check=False).returncode != 0
+    assert len(host.roots()) == 2
     assert host.shown("ActiveState") == "active"
 
 
@@ -140,6 +144,66 @@ def test_what_cannot_be_installed_is_refused_before_anything_is_written(host: Se
     assert broken.returncode == 5
     assert "intervall" in broken.stderr
     assert not host.box.path(f"{host.units}/{unit_file(host)}").exists()
+    host.box.run("rm", host.config)
+    for root in ("/", "", host.state, host.state.rpartition("/")[0]):
+        assert install(host, "--root", root, check=False).returncode in (2, 5)
+        assert not host.box.path(host.config).exists()
+    flagged = host.box.run("meshd", "--config", "/x", "install", user=host.user, check=False)
+    assert flagged.returncode == 2
+
+
+def test_a_place_of_its_own_for_the_registry_is_opened(host: Service) -> None:
+    place = "/home/ada/registry of 100%"
+    host.configure([PROJECTS, "/home/ada/later"], f'[store]\ndirectory = "{place}"\n')
+    done = install(host)
+    assert "cannot read /home/ada/later" in done.stderr
+    assert f"its registry in {place}" in done.stdout
+    host.await_ready()
+    assert host.box.path(f"{place}/meshd.db").exists()
+
+
+def test_installing_again_repairs_what_failed_too_often(host: Service) -> None:
+    install(host, "--root", PROJECTS)
+    host.await_ready()
+    host.drop_in("loop.conf", "[Service]\nRestartSec=20ms\nExecStart=\nExecStart=/bin/false\n")
+    host.systemctl("restart", host.unit, check=False)
+    host.box.wait_until(lambda: host.shown("ActiveState") == "failed", "failed")
+    host.box.run("rm", f"{host.units}/{host.unit}.d/loop.conf")
+    install(host)
+    host.await_ready()
+
+
+def test_without_a_manager_nothing_is_changed(box: Box) -> None:
+    """Such as after `su`: a service that runs must not lose its files."""
+    ada = UserService(box)
+    ada.prepare()
+    box.run("rm", "-rf", ada.config, f"{ada.units}/meshd.service", ada.state)
+    outside = {"XDG_RUNTIME_DIR": ""}
+    try:
+        for command in (("install", "--user", "--root", PROJECTS),
+                        ("uninstall", "--user", "--data", "--yes")):  # fmt: skip
+            refused = box.run("meshd", *command, user="ada", environ=outside, check=False)
+            assert refused.returncode == 1
+            assert "enable-linger ada" in refused.stderr
+            there = box.path(f"{ada.units}/meshd.service").exists(), box.path(ada.state).exists()
+            assert there == ((False, False) if command[0] == "install" else (True, True))
+            install(ada, "--root", PROJECTS)
+        assert ada.shown("ActiveState") == "active"
+    finally:
+        ada.clear()
+
+
+def test_the_service_of_a_user_who_is_gone_can_be_removed(service: SystemService) -> None:
+    service.box.run("rm", f"{service.units}/meshd@.service")
+    install(service)
+    box = service.box
+    box.run("sh", "-c", "cp /etc/passwd /root/passwd && sed -i /^ada:/d /etc/passwd")
+    try:
+        uninstall(service, "--data", "--yes")
+    finally:
+        box.run("cp", "/root/passwd", "/etc/passwd")
+    assert not box.path(service.state).exists()
+    assert service.shown("LoadState") == "not-found"
 
 
 def test_root_is_nobody_to_run_it_for_and_a_user_may_not_change_the_system(box: Box) -> None:
