@@ -60,7 +60,9 @@ def _link(row: int, name: str, target: str) -> Case:
 
 def _content(row: int, name: str, reason: str, content: bytes) -> Case:
     def make(manifest: Path) -> None:
-        manifest.write_bytes(content)
+        draft = manifest.with_suffix(".draft")
+        draft.write_bytes(content)
+        draft.rename(manifest)
 
     return Case(row, name, reason, make)
 
@@ -96,9 +98,11 @@ def _large(size: int) -> Callable[[Path], None]:
     """Make a file that begins like a manifest and goes on; it takes no room on the disk."""
 
     def make(manifest: Path) -> None:
-        with manifest.open("wb") as file:
+        draft = manifest.with_suffix(".draft")
+        with draft.open("wb") as file:
             file.write(said())
             file.truncate(size)
+        draft.rename(manifest)
 
     return make
 

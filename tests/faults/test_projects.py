@@ -7,29 +7,27 @@ daemon of its own.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import subprocess
-import threading
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from meshd.errors import MeshdError
 from tests.faults.hostile import NOBODY
+from tests.faults.racing import exchange, over_and_over
 from tests.faults.tools import needs_root
 from tests.system.daemon import Daemon
 from tests.system.difference import changed
 from tests.system.trees import document, save, save_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
-EXCHANGE: Final = 2  # RENAME_EXCHANGE of renameat2(2)
 SWEEPS: Final = 10
 CONFIG: Final = """
 [scan]
@@ -177,31 +175,6 @@ def test_041_a_manifest_names_itself_into_nobodys_namespace(daemon: Daemon, root
 # what moves while it is looked at
 
 
-@contextlib.contextmanager
-def over_and_over(turn: Callable[[], object]) -> Iterator[list[int]]:
-    """Do something in a thread as fast as it goes; yields a list of one number, how often."""
-    turns, stop = [0], threading.Event()
-
-    def run() -> None:
-        while not stop.is_set():
-            turn()
-            turns[0] += 1
-
-    thread = threading.Thread(target=run, name="racer")
-    thread.start()
-    try:
-        yield turns
-    finally:
-        stop.set()
-        thread.join()
-
-
-def exchange(one: Path, other: Path) -> None:
-    """Swap two names at one instant."""
-    words = (-100, os.fsencode(one), -100, os.fsencode(other), EXCHANGE)
-    assert ctypes.CDLL(None).renameat2(*words) == 0
-
-
 def places(daemon: Daemon) -> set[str]:
     """Return every path at which meshd saw a claim or knows an agent."""
     agents = daemon.agents().values()
@@ -232,7 +205,7 @@ def test_014_a_file_that_grows_while_it_is_read_is_never_read_beyond_the_cap(
                 (agent,) = client.registry()["agents"]
                 assert agent["description"] == "small"
                 assert agent["status"] == "active"
-        assert turns[0] > SWEEPS
+        assert turns.count > SWEEPS
         grown.manifest.write_bytes(small + b" " * 128 * 1024)
         daemon.sweep()
         assert daemon.claims() == {str(grown.path): ("invalid", "too-big")}
@@ -265,7 +238,7 @@ def test_020_a_swap_for_a_symlink_opens_no_way_out(tmp_path: Path, level: str) -
                     with contextlib.suppress(MeshdError):
                         client.register(str(inside.path), {"name": f"name {number}"})
                 assert "trapped" not in daemon.agents()
-        assert turns[0] > SWEEPS
+        assert turns.count > SWEEPS
     assert trap.manifest.read_bytes() == kept
     assert sorted(subprocess.check_output(["find", outside, "-type", "f"]).split()) == [
         os.fsencode(trap.manifest)
