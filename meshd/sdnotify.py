@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from meshd.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Mapping
 
 
 class Notifier:
@@ -33,22 +33,28 @@ class Notifier:
         self._clock = clock or SystemClock()
         self.watchdog_interval = _watchdog_interval(environ)
         self.failures = 0
+        self._owed: list[str] = []
 
     def ready(self) -> None:
-        """Say that start or reload is complete."""
-        self._send("READY=1")
+        """Say that start or reload is complete, again and again until it is taken.
+
+        A manager that waits for it in vain would end a daemon that serves.
+        """
+        self._insist("READY=1")
 
     def reloading(self) -> None:
         """Say that a reload begins; `ready` ends it, whether it succeeded or not."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={round(self._clock.monotonic() * 1_000_000)}")
+        microseconds = round(self._clock.monotonic() * 1_000_000)
+        self._insist(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
     def stopping(self) -> None:
         """Say that the daemon stops."""
         self._send("STOPPING=1")
 
     def watchdog(self) -> None:
-        """Say that the daemon makes progress."""
-        self._send("WATCHDOG=1")
+        """Say that the daemon makes progress, after what could not be said before."""
+        if self._say_what_is_owed():
+            self._send("WATCHDOG=1")
 
     def status(self, *, agents: int, unreachable: int, sick_roots: int) -> None:
         """Show the registry in figures, as `systemctl status` prints it."""
@@ -61,21 +67,27 @@ class Notifier:
         """Ask for more time for the start or stop under way, from now on (fault 166)."""
         self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
-    def _send(self, message: str) -> None:
+    def _insist(self, message: str) -> None:
+        # Of many reloads in a row only the last one's begin and end matter.
+        self._owed = [*self._owed, message][-2:]
+        self._say_what_is_owed()
+
+    def _say_what_is_owed(self) -> bool:
+        while self._owed and self._send(self._owed[0]):
+            self._owed.pop(0)
+        return not self._owed
+
+    def _send(self, message: str) -> bool:
         if self._address is None:
-            return
+            return True
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
                 channel.setblocking(False)
                 channel.sendto(message.encode("ascii"), self._address)
         except OSError:
             self.failures += 1
-
-
-def forget_manager(environ: MutableMapping[str, str]) -> None:
-    """Remove the manager's variables, so that child processes do not speak for the daemon."""
-    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
-        environ.pop(name, None)
+            return False
+        return True
 
 
 def _address(text: str) -> bytes | None:

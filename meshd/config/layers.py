@@ -96,6 +96,8 @@ class Reading:
             found = _SYNTAX_LINE.search(str(error))
             line = int(found[1]) if found else text.count("\n") + 1  # "at end of document"
             self.problems.append(Problem(f"{path}:{line}", "", f"is not TOML: {error}"))
+        except RecursionError:  # tomllib follows every bracket
+            self.problems.append(Problem(str(path), "", "is not a configuration: nested too deep"))
         else:
             self._add(values, partial(_place_in_file, path, text), path.parent)
 

@@ -165,6 +165,11 @@ TABLE = "[sweep]\n# a comment\n"
             "(at line 2, column 7)",
             id="not TOML",
         ),
+        pytest.param(
+            "a = " + "[" * 5000 + "]" * 5000,
+            "config.toml: is not a configuration: nested too deep",
+            id="nested too deep",
+        ),
     ],
 )
 def test_a_refusal_names_file_line_and_key(write: Write, text: str, expected: str) -> None:

@@ -163,6 +163,26 @@ def test_every_error_of_a_configuration_is_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[api]\nlisten = "127.0.0.1:0"\ntoken_file = "none"\n', "cannot be read"),
+        ('[api]\nlisten = "127.0.0.1:0"\ntoken_file = "open"\n', "may be read by others"),
+        ('[scan]\nroots = ["/"]\n', "whole machine"),
+        ('[scan]\nroots = ["."]\n[store]\ndirectory = "state"\n', "outside the roots"),
+    ],
+)
+def test_what_a_start_would_refuse_is_no_right_configuration(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "open").write_text("token")
+    (tmp_path / "open").chmod(0o644)
+    (tmp_path / "c.toml").write_text(text)
+    ran = CommandLine(tmp_path)("check-config", "c.toml")
+    assert ran.code == 5
+    assert said in ran.err
+
+
 # check-manifest
 
 
