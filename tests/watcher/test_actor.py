@@ -57,8 +57,8 @@ def test_a_cookie_waits_for_the_scans_before_it(
 
 
 def test_a_cookie_without_a_state_directory_says_so(base: Path, watched: Watched) -> None:
-    # Moved, not removed: a beat may have put a file into it this moment.
-    (base / "state" / "canary").rename(base / "state" / "gone")
+    # With the directory above it, so that no beat can make it anew.
+    (base / "state").rename(base / "gone")
     with pytest.raises(NotWatchingError, match="cannot be written"):
         watched.watcher.cookie().result(20)
 

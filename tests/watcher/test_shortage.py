@@ -169,16 +169,20 @@ Path("/proc/sys/user/max_inotify_{limit}").write_text("{value}")
 from tests.watcher.hearing import watching
 import json
 base = Path({base!r})
-with watching(base, base / "root") as watched:
+with watching(base, base / "root", backend={backend!r}) as watched:
     coverage = watched.coverage()
     events = [record["event"] for record in watched.log]
 print(json.dumps([coverage.by, coverage.watched, coverage.wanted, coverage.shortage, events]))
 """
 
 
-def in_user_namespace(base: Path, limit: str, value: int) -> list[object]:
+def in_user_namespace(
+    base: Path, limit: str, value: int, *, backend: str = "inotify"
+) -> list[object]:
     """Watch in a user namespace whose limit is real, and return what the coverage says."""
-    program = LIMITED.format(repository=str(REPOSITORY), base=str(base), limit=limit, value=value)
+    program = LIMITED.format(
+        repository=str(REPOSITORY), base=str(base), limit=limit, value=value, backend=backend
+    )
     done = subprocess.run(
         ["unshare", "-Ur", sys.executable, "-c", program],
         capture_output=True,
