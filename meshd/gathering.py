@@ -1,4 +1,4 @@
-"""What a walk finds, put into the inbox in parts; and what it does not find.
+"""What a walk finds, put into the inbox in parts.
 
 Owns how much of it is put at once, and the wait until it was looked at. Used by the sweeper's
 thread alone. Promises: a part is as much as one batch takes, so that it is looked at and
@@ -8,7 +8,6 @@ because two threads that compute only keep taking the interpreter from each othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from meshd.commands import CaughtUp
@@ -25,23 +24,6 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 0.5
 """Seconds for which what was found waits for more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Met:
-    """Takes the paths that walks meet out of those that are left to ask about.
-
-    Attributes:
-        anew: what is asked about whatever a walk says of it.
-        unmet: what is known and was not met yet; it shrinks.
-    """
-
-    anew: set[str]
-    unmet: set[str]
-
-    def add(self, paths: Iterable[str]) -> None:
-        """Take note of what a walk has met."""
-        self.unmet.difference_update(path for path in paths if path not in self.anew)
 
 
 class Gathering:

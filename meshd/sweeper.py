@@ -31,7 +31,7 @@ from meshd.core.guard import AGREES_AFTER
 from meshd.core.model import Source
 from meshd.core.recognition import recognises
 from meshd.errors import MeshdError, StoppingError
-from meshd.gathering import Gathering, Met
+from meshd.gathering import Gathering
 from meshd.looker import RootLostError, Sighting, Unreadable
 from meshd.looker.findings import Ceiling, Met
 from meshd.looker.health import Sickness
