@@ -21,7 +21,7 @@ from meshd.assembly import Parts, assemble
 from meshd.banner import Banner
 from meshd.clock import SystemClock, timestamp
 from meshd.config import socket_path, state_directory
-from meshd.errors import MeshdError, StoreError
+from meshd.errors import ForeignDatabaseError, MeshdError, NewerDatabaseError, StoreError
 from meshd.log import Log
 from meshd.opening import Opened, locked, open_store
 from meshd.reloading import Reloader, Surroundings, check_places, keeping, tell_confined
@@ -296,8 +296,22 @@ class Daemon:
                 self._notifier.watchdog()
         if writer.suspect is None:
             return True
+        if (unreadable := self._why_unreadable()) is not None:
+            # A disk that does not answer says nothing of what is on it: one day it will.
+            self._note_trouble(unreadable)
+            return True
         self._log.error("database_lost", path=str(self._store.path), why=writer.suspect)
         return False
+
+    def _why_unreadable(self) -> str | None:
+        """Return why it cannot be told now what lies where the database was, None when it can."""
+        try:
+            examine(self._store.path, expected=True)
+        except (ForeignDatabaseError, NewerDatabaseError):
+            return None  # the opening refuses it
+        except StoreError as error:
+            return error.message
+        return None
 
     def _prune(self) -> None:
         """Cut the change log at its old end, now and then."""
