@@ -3,11 +3,13 @@
 Owns at most one worker process per root, and replaces it. Assumes that any system call below
 the root may never return (network and FUSE file systems, fault 78). Promises that no call
 outlasts its deadline, and that what was not answered in time is told as such: a sick root, an
-unknown outcome, a lost walk; never as absence.
+unknown outcome, a lost walk; never as absence. A root whose walk was late is sick until it can be
+walked again, so that one directory that hangs keeps no other root waiting for its absences.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -35,6 +37,19 @@ LOOKS_PER_REQUEST: Final = 64
 """Few enough that one deadline fits them, and that numbers are taken close to the looks."""
 
 
+@dataclass(frozen=True, slots=True)
+class _LateWalk:
+    """A walk that was not answered in time.
+
+    Attributes:
+        scope: what it left out.
+        is_told: whether a check has said so.
+    """
+
+    scope: Scope
+    is_told: bool
+
+
 class IsolatedLooker:
     """All access to one root, through a worker process.
 
@@ -57,11 +72,15 @@ class IsolatedLooker:
         self._is_closed = False
         self._asking = Lock()
         self._walking = Lock()
+        self._late_walk: _LateWalk | None = None
         self._worker: WorkerProcess | None = None
         self._killed: list[WorkerProcess] = []
 
     def check(self, known: RootIdentity | None) -> RootLook:
-        """Say whether the root can be listed and is the one first seen; see `LocalLooker`."""
+        """Say whether the root can be listed and is the one first seen; see `LocalLooker`.
+
+        After a walk that was late, whether it can be walked, too.
+        """
         try:
             _, answer = self._ask(Check(known, self._seen))
         except WorkerLateError:
@@ -72,6 +91,8 @@ class IsolatedLooker:
             return sick(Sickness.NO_DESCRIPTORS)
         checked = cast("Checked", answer)
         self._seen = checked.seen
+        if checked.look.healthy and not self._can_be_walked():
+            return sick(Sickness.TIMED_OUT, checked.look.identity)
         return checked.look
 
     def walk(
@@ -86,18 +107,7 @@ class IsolatedLooker:
         if not self._walking.acquire(blocking=False):
             raise RuntimeError("bug: two walks of one root at a time")
         try:
-            if stop():
-                return
-            worker, batch = self._ask_for_batch(StartWalk(scope, full), None)
-            try:
-                while batch is not None:
-                    yield batch
-                    if stop():
-                        break
-                    _, batch = self._ask_for_batch(NextBatch(), worker)
-            finally:
-                if batch is not None:
-                    self._end_walk(worker)
+            yield from self._batches(scope, full=full, stop=stop)
         finally:
             self._walking.release()
 
@@ -193,6 +203,51 @@ class IsolatedLooker:
             self._worker.discard()
             self._killed.append(self._worker)
             self._worker = None
+
+    def _batches(
+        self, scope: Scope, *, full: bool, stop: Callable[[], bool]
+    ) -> Generator[list[Found], None, None]:
+        """Walk, while no other walk can begin, and remember whether this one was late."""
+        if stop():
+            return
+        try:
+            worker, batch = self._ask_for_batch(StartWalk(scope, full), None)
+            try:
+                while batch is not None:
+                    yield batch
+                    if stop():
+                        return
+                    _, batch = self._ask_for_batch(NextBatch(), worker)
+            finally:
+                if batch is not None:
+                    self._end_walk(worker)
+        except RootLostError as error:
+            if isinstance(error.__cause__, WorkerLateError):
+                self._late_walk = _LateWalk(scope, is_told=self._late_walk is not None)
+            raise
+        self._late_walk = None
+
+    def _can_be_walked(self) -> bool:
+        """Whether a walk that was late is made good by another.
+
+        The first to ask after the late one is told so at once, and does not wait once more.
+        """
+        late = self._late_walk
+        if late is None:
+            return True
+        if not late.is_told:
+            self._late_walk = replace(late, is_told=True)
+            return False
+        if not self._walking.acquire(blocking=False):
+            return False
+        try:
+            for _ in self._batches(late.scope, full=False, stop=lambda: self._is_closed):
+                pass
+        except MeshdError:
+            return False
+        finally:
+            self._walking.release()
+        return self._late_walk is None
 
     def _ask_for_batch(
         self, request: Request, expected: WorkerProcess | None

@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults.fuse import Mirror, needs_fuse
 from tests.system.daemon import DEADLINE, Daemon
-from tests.system.difference import changed
+from tests.system.difference import UNREACHABLE, changed
 from tests.system.trees import save
 
 if TYPE_CHECKING:
@@ -179,6 +179,37 @@ def test_078_a_daemon_stops_and_starts_while_a_server_never_answers(place: Place
     place.mirror.release()
     daemon.sweep()
     assert changed(before, daemon.agents()) == {}
+
+
+def test_078_a_directory_that_hangs_makes_its_root_sick_and_keeps_no_other_waiting(
+    home: Path, root: Path, tmp_path: Path
+) -> None:
+    """The root itself answers; whatever vanished elsewhere is told without its walk."""
+    behind, mirrored = tmp_path / "behind", tmp_path / "mirrored"
+    mirrored.mkdir()
+    for name in PROJECTS:
+        save(behind / name, name)
+    victim = save(root / "victim", "victim")
+    alone = {"MESHD_SWEEP__INTERVAL": "24h", "MESHD_WATCH__BACKEND": "none"}
+    with (
+        Mirror(behind, mirrored) as mirror,
+        Daemon(home, mirrored, root, environ=alone, through=IMPATIENT) as daemon,
+    ):
+        before = daemon.agents()
+        mirror.hang("one/.dork")
+        victim.manifest.unlink()
+        daemon.sweep("--full")
+        for _ in range(2):
+            lost = changed(before, daemon.agents()).pop("victim")
+            assert lost == {**UNREACHABLE, "unreachableReason": "manifest-missing"}
+            assert daemon.root(mirrored)["reason"] == "timed-out"
+            assert {daemon.agents()[name]["status"] for name in PROJECTS} == {"active"}
+            assert daemon.sweep()["sickRoots"] == [str(mirrored)]
+        assert len([one for one in daemon.logged("root_sick") if one["path"] == str(mirrored)]) == 1
+        mirror.release()
+        assert daemon.sweep()["sickRoots"] == []
+        assert changed(before, daemon.agents()).keys() == {"victim"}
+        mirror.die()
 
 
 def workers(daemon: Daemon) -> list[int]:
