@@ -148,7 +148,7 @@ class Fanotify:
             if not number:
                 path = b"/proc/self/fd/%d" % directory
                 if _MARK(self.descriptor, _MARK_FLAGS, _MASK, _AT_FDCWD, path) == 0:
-                    self._devices = self._marked_devices()
+                    self._devices |= self._marked_devices()
                     fsid = self._marked[device] = fsid_of(directory)
                     return fsid
                 number = self._refused[device] = ctypes.get_errno()
