@@ -80,6 +80,7 @@ class Supervisor:
         self._running: dict[str, tuple[Actor, threading.Thread]] = {}
         self._stopping = False
         self._hurried = False
+        self._next: Wakeup | None = None
 
     def start(self, actor: Actor) -> None:
         """Run an actor in a thread of its name.
@@ -97,6 +98,9 @@ class Supervisor:
     def wait(self, timeout: float | None) -> Wakeup | None:
         """Wait for the first actor that ends or the next signal.
 
+        Several SIGHUP in a row are one: what is done for it is done after all of them, and a
+        signal to stop does not wait behind a thousand reloads.
+
         Args:
             timeout: seconds, or None for as long as it takes.
 
@@ -104,10 +108,14 @@ class Supervisor:
             Which actor ended, which signal came, or None after `timeout`. After an Exit the
             caller stops the others: nothing stays half-alive.
         """
+        wakeup, self._next = self._next, None
         try:
-            wakeup = self.wakeups.get(timeout=timeout)
+            wakeup = wakeup or self.wakeups.get(timeout=timeout)
+            while wakeup is signal.SIGHUP and self._next is None:
+                following = self.wakeups.get_nowait()
+                self._next = None if following is signal.SIGHUP else following
         except queue.Empty:
-            return None
+            pass
         if isinstance(wakeup, Exit):
             self._forget(wakeup)
         return wakeup

@@ -254,3 +254,11 @@ def test_a_process_asked_to_end_drains_and_exits_cleanly() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "SIGTERM\ndrained\n"
         assert process.wait(LONG) == 0
+
+
+def test_a_storm_of_reloads_is_one_and_keeps_nothing_waiting(diary: Diary) -> None:
+    wakeups = [signal.SIGHUP] * 1000 + [signal.SIGTERM] + [signal.SIGHUP] * 1000
+    for wakeup in wakeups:
+        diary.supervisor.wakeups.put(wakeup)
+    taken = [diary.supervisor.wait(0) for _ in range(4)]
+    assert taken == [signal.SIGHUP, signal.SIGTERM, signal.SIGHUP, None]
