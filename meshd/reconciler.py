@@ -111,6 +111,7 @@ class Reconciler:
         if batch.hints:
             self._take_in([(hint.path, hint.source) for hint in batch.hints])
         if batch.widened:
+            self.settling.keep(self._shared.inbox.among(self.settling.paths()))
             self._syncs.lose()
         for kind, run in itertools.groupby(batch.controls, key=type):
             if kind is Heartbeat:

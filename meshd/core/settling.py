@@ -53,6 +53,10 @@ class Settling:
             for first, _ in self._since.values()
         )
 
+    def keep(self, paths: Collection[str]) -> None:
+        """Nobody will look again at any other file: the hints at them were dropped."""
+        self._since = {path: times for path, times in self._since.items() if path in paths}
+
     def forget(self, path: str) -> None:
         """The file parses, or is gone."""
         self._since.pop(path, None)
