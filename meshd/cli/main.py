@@ -102,7 +102,9 @@ def _as_ours(
         return kind(_said_by_system(error))
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else PROGRAM
-        return _UsageError(error.format_message(), hint=f"see {path} --help")
+        # click lays a choice out over several lines, with tabs.
+        message = " ".join(error.format_message().split())
+        return _UsageError(message, hint=f"see {path} --help")
     if isinstance(error, click.ClickException):
         return MeshdError(error.format_message())
     return _InterruptedError("interrupted; nothing more was done")

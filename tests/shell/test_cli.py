@@ -219,6 +219,12 @@ def test_a_mistake_in_the_arguments_exits_2(meshd: CommandLine, arguments: tuple
     assert list(as_json.document) == ["error"]
 
 
+def test_a_choice_that_is_missing_is_asked_for_on_one_line(meshd: CommandLine) -> None:
+    said, hint = meshd("wait", "a").err.splitlines()
+    assert said.endswith("Choose from: registered, active, unreachable, gone")
+    assert hint.startswith("hint: ")
+
+
 def test_without_daemon_and_database_every_question_exits_4(meshd: CommandLine) -> None:
     ran = meshd("status", "--json")
     error = ran.document["error"]
