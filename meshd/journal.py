@@ -16,7 +16,7 @@ import re
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meshd.escaping import escape
 
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+MESSAGE_IDS: Final = {
+    "reload_refused": "f66357005180461280fdae9752b6fbf8",
+    "root_confined": "7e6201455f474f248dd3b5f101d58450",
+    "root_sick": "2d480684b7e74e92a3a57e9653c703a3",
+    "held": "535ca58e06864b58b4f94c5634812cac",
+    "unreachable": "0981997d7ab94db1810dc71bd6df6025",
+    "refused": "2dc485563c3a462da10fde529a37d8d5",
+    "database_rebuilt": "3ed0f763d26a40f2abb8adf24beecd3f",
+    "database_lost": "66abfb98944447d9bae39e504334f672",
+    "degraded": "4b8fb1096d064cfeb3bbe89c6105b231",
+    "log_dropped": "bea45464a8f64999a6051c3adf4d2277",
+    "actor_ended": "07e87547698a47d4b30752c2a3ef006e",
+    "stopped_late": "9a519efc10a9435c915f37018684f81f",
+    "nothing_watched": "4a035d1553fe4fe4af81bb8a25dc078c",
+}
+"""Which explanation an event has; `systemd/meshd.catalog` holds their texts."""
 
 # syslog's numbers.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -115,6 +132,9 @@ def encode(record: Mapping[str, object]) -> bytes:
         "PRIORITY": str(_PRIORITIES[str(record["level"])]),
         "SYSLOG_IDENTIFIER": "meshd",
     }
+    explained = MESSAGE_IDS.get(str(record["event"]))
+    if explained is not None:
+        fields["MESSAGE_ID"] = explained
     for key, value in record.items():
         if key not in _LEFT_OUT and value is not None:
             fields[_field_name(key)] = str(value)

@@ -51,6 +51,7 @@ def install(of_user: bool, whose: str | None, roots: tuple[str, ...]) -> None:
     installation = Installation(manager, own_program(), [resolved(root) for root in roots])
     written = installation.write()
     installation.start(written)
+    written += installation.explain()
     unusable = installation.unusable_roots()
     if session.as_json:
         print_json(

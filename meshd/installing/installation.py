@@ -79,6 +79,24 @@ class Installation:
             self._make_directory(place)
         return written
 
+    def explain(self) -> list[Written]:
+        """Give journalctl the explanations of what meshd logs, where there is a place for them.
+
+        The service does without them: a place that cannot be written is left alone.
+        """
+        place = self._target.catalogue
+        if place is None:
+            return []
+        file = File(place, units.shipped("meshd.catalog"))
+        try:
+            file.refuse_if_changed(place.parent)
+            written = file.write()
+            if written.changed:
+                self._manager.learn_explanations()
+        except (MeshdError, OSError):
+            return []
+        return [written]
+
     def unusable_roots(self) -> list[str]:
         """Return which roots the service's user cannot list now."""
         script = (

@@ -83,6 +83,12 @@ class Manager:
         """Whether the user's manager runs while the user is logged out."""
         return (_LINGER / self.target.user).exists()
 
+    def learn_explanations(self) -> None:
+        """Have journalctl know the explanations that lie in its places now."""
+        done = run(["journalctl", "--update-catalog"])
+        if done.returncode != 0:
+            raise MeshdError(f"journalctl --update-catalog failed: {done.stderr.strip()}")
+
     def as_user(
         self, command: Sequence[str], text: str = "", more: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:

@@ -70,8 +70,9 @@ def _remove_files(manager: Manager) -> list[Path]:
     target = manager.target
     unit = target.units / target.template
     ours = [target.roots_drop_in]
+    catalogue = None if _other_instances(target) else target.catalogue
     if not _other_instances(target):
-        ours.append(unit)
+        ours += [unit, *([catalogue] if catalogue else [])]
     removed = [path for path in ours if is_ours(path)]
     for path in removed:
         path.unlink()
@@ -79,6 +80,8 @@ def _remove_files(manager: Manager) -> list[Path]:
         target.drop_ins.rmdir()
     if removed:
         manager.tell("daemon-reload")
+    if catalogue in removed:
+        manager.learn_explanations()
     return removed
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
+CATALOGUE = Path("/usr/local/lib/systemd/catalog/meshd.catalog")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
 _NOBODY: Final = 65534
 
@@ -40,6 +41,7 @@ class Target:
         socket: where it listens.
         config: where the user's configuration belongs.
         environ: what the service finds in its environment, as far as it matters to meshd.
+        catalogue: where journald looks for explanations; None where a user has no such place.
     """
 
     of_user: bool
@@ -54,6 +56,7 @@ class Target:
     socket: Path
     config: Path
     environ: Mapping[str, str]
+    catalogue: Path | None = None
 
     @property
     def drop_ins(self) -> Path:
@@ -153,4 +156,5 @@ def system_target(user: str, *, may_be_gone: bool = False) -> Target:
             "STATE_DIRECTORY": f"/var/lib/meshd-{user}",
             "RUNTIME_DIRECTORY": f"/run/meshd-{user}",
         },
+        catalogue=CATALOGUE,
     )

@@ -32,13 +32,12 @@ _SEAL: Final = "# Not changed by hand since `meshd install`: "
 _SHARED_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108 - where a root may lie, not a file of ours
 
 
-def shipped(target: Target) -> str:
-    """Return a unit as it is shipped: beside the modules, or in a checkout beside them.
+def shipped(name: str) -> str:
+    """Return a file as it is shipped: beside the modules, or in a checkout beside them.
 
     Raises:
         MeshdError: it was left out of this installation.
     """
-    name = f"user/{target.template}" if target.of_user else target.template
     package = Path(str(resources.files("meshd")))
     for directory in (package / "systemd", package.parent / "systemd"):
         if (directory / name).is_file():
@@ -55,7 +54,8 @@ def unit(target: Target, program: Sequence[str], version: int) -> str:
         version: of the host's systemd.
     """
     words = " ".join(map(_word, program))
-    text = _PROGRAM.sub(lambda match: f"{match[1]}{words} ", shipped(target))
+    name = f"user/{target.template}" if target.of_user else target.template
+    text = _PROGRAM.sub(lambda match: f"{match[1]}{words} ", shipped(name))
     if version < NOTIFY_RELOAD_SINCE:
         return text
     # Its signal is not enough: `meshd reload` after it fails the reload of what only the daemon

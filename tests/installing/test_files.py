@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import meshd
 from meshd.config import load
 from meshd.errors import (
     AlreadyRunningError,
@@ -20,15 +23,16 @@ from meshd.errors import (
 )
 from meshd.installing import Installation, Manager, remove, system_target, user_target
 from meshd.installing import manager as module
-from meshd.installing.units import configuration, roots_drop_in, sealed, unit
+from meshd.installing.units import configuration, roots_drop_in, sealed, shipped, unit
+from meshd.journal import MESSAGE_IDS
 from meshd.opening import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from meshd.installing import Target
 
+MODULES = Path(meshd.__file__).parent
 PROGRAM = [sys.executable, "-m", "meshd"]
 
 
@@ -45,6 +49,9 @@ class Told:
     def __call__(
         self, command: Sequence[str], text: str = "", environ: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
+        if command[0] == "journalctl":
+            self.commands.append(" ".join(command))
+            return subprocess.CompletedProcess(command, 0, "", "")
         if command[0] != "systemctl":
             return subprocess.run(
                 command, input=text, capture_output=True, text=True, check=False,
@@ -341,3 +348,40 @@ def test_a_service_of_the_system_is_for_a_user_who_is_not_root() -> None:
     assert nobody.unit == "meshd@nobody.service"
     assert str(nobody.state) == "/var/lib/meshd-nobody"
     assert str(nobody.socket) == "/run/meshd-nobody/meshd.sock"
+
+
+def test_the_explanations_come_with_the_first_service_and_go_with_the_last(
+    target: Target, told: Told, tmp_path: Path
+) -> None:
+    place = tmp_path / "catalog" / "meshd.catalog"
+    ada = replace(
+        target, of_user=False, template="meshd@.service", unit="meshd@ada.service", catalogue=place
+    )
+    bob = replace(ada, user="bob", unit="meshd@bob.service")
+    for one, changed in ((ada, True), (bob, False)):
+        install(one, "/srv")
+        told.commands.clear()
+        explained = Installation(Manager(one), PROGRAM, []).explain()
+        assert [file.changed for file in explained] == [changed]
+        assert told.commands == (["journalctl --update-catalog"] if changed else [])
+    assert place not in remove(Manager(ada), data=False).removed
+    assert place in remove(Manager(bob), data=False).removed
+    assert told.commands[-1] == "journalctl --update-catalog"
+    place.parent.rmdir()
+    place.parent.touch()
+    assert Installation(Manager(ada), PROGRAM, []).explain() == []
+
+
+def test_every_explained_event_has_one_text_and_that_repeats_nothing_of_a_record() -> None:
+    text = shipped("meshd.catalog")
+    found = dict(re.findall(r"^# (\w+)\n-- ([0-9a-f]{32})\nSubject: \S", text, re.MULTILINE))
+    assert found == MESSAGE_IDS
+    assert len(set(found.values())) == len(found)
+    # journalctl would print a field as it is, escape sequences of a path included.
+    assert "@" not in text
+
+
+def test_only_what_is_logged_is_explained() -> None:
+    sources = "".join(path.read_text("utf-8") for path in MODULES.rglob("*.py"))
+    for event in MESSAGE_IDS:
+        assert sources.count(f'"{event}"') > 1, event

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from meshd.errors import ConfigError
 from meshd.escaping import escape
-from meshd.journal import Journal
+from meshd.journal import MESSAGE_IDS, Journal
 from meshd.log import Log, console_line
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ def test_a_record_reaches_the_journal_as_fields(journald: tuple[str, socket.sock
         "PRIORITY": b"4",
         "SYSLOG_IDENTIFIER": b"meshd",
         "MESHD_EVENT": b"refused",
+        "MESSAGE_ID": MESSAGE_IDS["refused"].encode(),
         "AGENT_PATH": b"/a",
         "AGENT_ID": b"a1",
         "MESHD_SEQ": b"7",

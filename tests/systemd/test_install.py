@@ -206,6 +206,21 @@ def test_the_service_of_a_user_who_is_gone_can_be_removed(service: SystemService
     assert service.shown("LoadState") == "not-found"
 
 
+def test_journalctl_explains_what_the_service_logs(service: SystemService) -> None:
+    box = service.box
+    box.run("rm", f"{service.units}/meshd@.service")
+    install(service)
+    service.await_ready()
+    service.configure([PROJECTS], "[sweep]\nintervall = 3\n")
+    service.meshd("reload", check=False)
+    explained = ("journalctl", "--sync"), ("journalctl", "-x", "MESHD_EVENT=reload_refused")
+    said = [box.run(*command).stdout for command in explained][1]
+    assert "Subject: meshd has refused a configuration" in said
+    assert "`meshd check-config` names each mistake" in said
+    uninstall(service)
+    assert "meshd has refused" not in box.run(*explained[1]).stdout
+
+
 def test_root_is_nobody_to_run_it_for_and_a_user_may_not_change_the_system(box: Box) -> None:
     for arguments, user in ((("--for", "root"), "root"), ((), "root"), (("--user",), "root"),
                             ((), "ada")):  # fmt: skip
