@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 from tests.system.difference import changed
 from tests.system.trees import commit_project, save
 
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
 NO_SWEEP: Final = '[sweep]\ninterval = "24h"\n'
 VISIBLE: Final = 5.0
 """Seconds until what was done is given up as unseen."""
+BACKENDS: Final = (
+    "inotify",
+    pytest.param(
+        "fanotify",
+        marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a mark on a file system"),
+    ),
+)
+"""What may watch; what is promised holds for both."""
 PROMPT: Final = 1.0
 """Seconds from an act to its commit that are promised."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.system.daemon import Daemon
-from tests.system.live import NO_SWEEP, seconds_of_work
+from tests.system.live import BACKENDS, NO_SWEEP, seconds_of_work
 from tests.system.trees import plant
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ def lost_and_swept(daemon: Daemon, root: Path) -> tuple[int, str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_burst_of_saves_loses_none_and_needs_no_sweep(
-    home: Path, record_testsuite_property: Callable[[str, object], None]
+    home: Path, backend: str, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     with tempfile.TemporaryDirectory(
         dir=MEMORY if MEMORY.is_dir() else None, prefix="meshd-test-"
@@ -75,7 +76,9 @@ def test_a_burst_of_saves_loses_none_and_needs_no_sweep(
         root = Path(directory).resolve() / "root"
         projects = plant(root, PROJECTS)
         texts = [project.manifest.read_bytes() for project in projects]
-        with Daemon(home, root, config=NO_SWEEP) as daemon:
+        config = f'{NO_SWEEP}[watch]\nbackend = "{backend}"\n'
+        with Daemon(home, root, config=config) as daemon:
+            assert daemon.root(root)["watch"] == backend
             imported = daemon.status()["lastSweep"]
             assert daemon.root(root)["watchedDirectories"] == daemon.root(root)["wantedDirectories"]
             for attempt in range(ATTEMPTS):

@@ -15,7 +15,7 @@ import pytest
 
 from tests.system.daemon import Daemon
 from tests.system.difference import UNREACHABLE, changed
-from tests.system.live import NO_SWEEP, VISIBLE, Live
+from tests.system.live import BACKENDS, NO_SWEEP, VISIBLE, Live
 from tests.system.trees import Project, document, git, plant, save
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 LOSSES: Final = frozenset({"unreachable", "displaced", "removed"})
 
 
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+@pytest.fixture(scope="module", params=BACKENDS)
+def live(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Live]:
     """A daemon that watches a generated tree."""
+    backend: str = request.param
     root = tmp_path_factory.mktemp("root")
     projects = plant(root, 150)
     parents = {project.path.parent.parent for project in projects}
@@ -38,7 +41,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         for project in projects
         if project.path not in parents and project.path.parent.name != "src"
     ]
-    with Daemon(tmp_path_factory.mktemp("h"), root, config=NO_SWEEP) as daemon:
+    config = f'{NO_SWEEP}[watch]\nbackend = "{backend}"\n'
+    with Daemon(tmp_path_factory.mktemp("h"), root, config=config) as daemon:
+        assert daemon.root(root)["watch"] == backend
         yield Live(root, daemon, unused)
 
 
