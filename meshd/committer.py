@@ -60,6 +60,8 @@ class Committer:
         self._log = log
         self.is_outbox = is_outbox
         self.committed: Callable[[], None] = lambda: None
+        # How many paths of each root could not be read, as the log was told.
+        self._unreadable: dict[str, int] = {}
 
     def now(self) -> str:
         """Return the wall-clock time that is stamped on what is committed, RFC 3339."""
@@ -124,6 +126,24 @@ class Committer:
             )
         for root in sorted(before.keys() - now.keys()):
             self._log.info("root_whole", path=root)
+
+    def tell_unreadable(self) -> None:
+        """Log how many paths of a root cannot be read, when that is not what was logged last."""
+        with self._store.reading() as registry:
+            found = registry.unreadable_per_root()
+        for root in sorted(found):
+            count, first = found[root]
+            if count != self._unreadable.get(root):
+                self._log.warning(
+                    "unreadable",
+                    path=first,
+                    root=root,
+                    count=count,
+                    why="it cannot be read, so what is known of it is frozen",
+                )
+        for root in sorted(self._unreadable.keys() - found.keys()):
+            self._log.info("readable", root=root)
+        self._unreadable = {root: count for root, (count, _) in found.items()}
 
     def tell(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Log one event per change, or one for all when there are very many."""

@@ -327,6 +327,7 @@ class SweepCourses:
             self._observed.update(dict.fromkeys(clocks, now))
             before = {} if self.last is None else self.last.truncated
             self._shared.committer.tell_truncated(before, ended.truncated)
+            self._shared.committer.tell_unreadable()
             self.holds, self.last = holds, result
             self.swept()
         self._shared.committer.tell(course.changes)

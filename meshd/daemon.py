@@ -136,6 +136,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, opened: Opened, surroundings: Surroundings) -> None:
         self._store = opened.store
+        self._rebuilt = None if opened.rebuilt is None else str(opened.rebuilt)
         self._environ = surroundings.environ
         self._log_outlet = surroundings.log
         self._log = surroundings.log.logger
@@ -172,6 +173,7 @@ class Daemon:
             last_reload_error=self._reloader.refused,
             degraded=self._trouble,
             log_dropped=self._log_outlet.dropped,
+            rebuilt=self._rebuilt,
         )
 
     def reload(self) -> Future[ReloadOutcome]:

@@ -73,6 +73,7 @@ class DaemonState:
         last_reload_error: why it was refused.
         degraded: what is wrong with the daemon itself, None when nothing is.
         log_dropped: records that could not be written.
+        rebuilt: why the database had to be built anew when it was opened, None when it had not.
     """
 
     ready: bool
@@ -83,6 +84,7 @@ class DaemonState:
     last_reload_error: str | None
     degraded: str | None
     log_dropped: int = 0
+    rebuilt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

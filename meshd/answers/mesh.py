@@ -128,6 +128,7 @@ def status_document(registry: Registry, now_ns: int, running: Running | None = N
         "ready": state is not None and state.ready,
         "startedAt": None if state is None else state.started_at,
         "degraded": None if state is None else state.degraded,
+        "rebuilt": None if state is None else state.rebuilt,
         "epoch": registry.meta("epoch") or None,
         "seq": seq,
         "roots": _roots(registry, running),

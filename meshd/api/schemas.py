@@ -273,6 +273,7 @@ class StatusAnswer(Shape):
     ready: bool
     started_at: str | None
     degraded: str | None
+    rebuilt: str | None = Field(description="Why the database was built anew at the opening.")
     epoch: str | None
     seq: int
     roots: list[RootEntry]

@@ -44,6 +44,8 @@ def _fields(document: Document) -> Iterator[tuple[str, object]]:
     yield "daemon", _daemon(document)
     if document["degraded"]:
         yield "degraded", document["degraded"]
+    if document.get("rebuilt"):  # a daemon of an older version does not say
+        yield "database", f"rebuilt from the manifests, because it was {document['rebuilt']}"
     yield "agents", _counts(document)
     yield "claims", ", ".join(f"{count} {name}" for name, count in document["claims"].items())
     yield "change log", f"{document['seq']} (epoch {document['epoch']})"

@@ -196,10 +196,7 @@ class Registry:
         return {os.fsdecode(root): (int(live), int(every)) for root, live, every in rows}
 
     def holdings(self) -> Holdings:
-        """Return how many rows there are, by root and by the owner of the project.
-
-        A row whose project was not looked at since owners are kept counts for its root alone.
-        """
+        """Return how many rows there are, by root and by the owner of the project."""
         of_root = self.agents_per_root()
         of_owner = self._rows(
             "SELECT claims.owner, count(*) FROM agents"
@@ -209,11 +206,7 @@ class Registry:
         return Holdings({root: every for root, (_, every) in of_root.items()}, dict(of_owner))
 
     def refused_with_room(self, quotas: Quotas) -> list[str]:
-        """Return refused newcomers for which there is room by now: no more than there is room for.
-
-        Args:
-            quotas: the ceilings in force.
-        """
+        """Return refused newcomers for which there is room by now, and no more."""
         rows = self._rows(
             "SELECT path, root, owner FROM claims WHERE outcome = 'refused' ORDER BY path"
         )
@@ -259,6 +252,18 @@ class Registry:
     def claim_counts(self) -> dict[str, int]:
         """Return how many claims there are of each outcome."""
         return dict(self._rows("SELECT outcome, count(*) FROM claims GROUP BY outcome"))
+
+    def unreadable_per_root(self) -> dict[str, tuple[int, str]]:
+        """Return, by root, how many paths could not be read, and the first of them.
+
+        What the mass guard holds counts as not told, and is not counted here.
+        """
+        rows = self._rows(
+            "SELECT root, count(*), min(path) FROM claims WHERE outcome = 'unreadable'"
+            " AND coalesce(reason, '') NOT IN ('manifest-missing', 'project-missing')"
+            " GROUP BY root"
+        )
+        return {os.fsdecode(root): (count, os.fsdecode(first)) for root, count, first in rows}
 
     def signatures(self) -> list[tuple[str, Signature | None, int]]:
         """Return path, signature and time of look (ns) of every claim.
