@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from meshd.core.scope import is_within
@@ -69,6 +70,7 @@ def derive(
     return wanted, ()
 
 
+@lru_cache(maxsize=1024)  # hardly a project has a namespace of its own
 def normalise(name: str) -> str | None:
     """Return `name` as a namespace, or None when nothing of it can be kept.
 

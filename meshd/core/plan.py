@@ -9,6 +9,7 @@ so ids that swap, chain or move are one step and a path never has two owners.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from meshd.core.claims import judge_claims
@@ -78,6 +79,7 @@ _FROM_MANIFEST = (
     "enabled_tool_groups",
     "mcp_servers",
 )
+_TOLD_BY_MANIFEST = attrgetter(*_FROM_MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,7 @@ def _row_at(row: Agent | None, verdict: Verdict, circumstances: Circumstances) -
         last_path=verdict.path,
         flags=flags,
         born_sweep=None if sweep is None else sweep.number,
-        **{name: getattr(manifest, name) for name in _FROM_MANIFEST},
+        **dict(zip(_FROM_MANIFEST, _TOLD_BY_MANIFEST(manifest), strict=True)),
     )
     if row is None:
         return born

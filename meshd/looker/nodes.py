@@ -81,15 +81,12 @@ class Node:
         self.watch = NO_WATCH
         self.dork_watch = NO_WATCH
 
-    def is_same_directory(self, other: Node) -> bool:
-        """Whether two nodes are one directory, reached on two paths."""
-        return self.inode == other.inode and self.device == other.device
-
     def is_below_itself(self) -> bool:
         """Whether it is one of the directories above it: a bind mount (fault 70)."""
+        inode = self.inode
         above = self.parent
         while above is not None:
-            if self.is_same_directory(above):
+            if above.inode == inode and above.device == self.device:
                 return True
             above = above.parent
         return False

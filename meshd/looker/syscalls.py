@@ -13,12 +13,8 @@ import errno
 import os
 import stat
 import struct
-from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Final
 
 LONGEST_PATH_BYTES: Final = 2048
 """Longer paths are opened in steps, well below PATH_MAX (4096 bytes, its NUL included)."""
@@ -30,15 +26,8 @@ _AT_FDCWD: Final = -100
 _OPENAT2: Final = 437  # the same number on every architecture (openat2(2))
 _RESOLVE: Final = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH, NO_SYMLINKS, NO_MAGICLINKS
 _STATFS_BYTES: Final = 256  # twice what the kernel writes
+_OPEN_HOW: Final = struct.Struct("=QQQ")  # flags, mode, resolve
 _STATFS_FIELDS: Final = struct.Struct("=Q48xQ")  # f_type; six words; f_fsid
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
 
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -48,7 +37,7 @@ _SYSCALL.argtypes = (
     ctypes.c_long,
     ctypes.c_int,
     ctypes.c_char_p,
-    ctypes.POINTER(_OpenHow),
+    ctypes.c_char_p,
     ctypes.c_size_t,
 )
 _FSTATFS: Final = _LIBC.fstatfs
@@ -56,13 +45,19 @@ _FSTATFS.restype = ctypes.c_int
 _FSTATFS.argtypes = (ctypes.c_int, ctypes.c_char_p)
 
 
-@contextmanager
-def closing(descriptor: int) -> Iterator[int]:
-    """Close `descriptor` at the end of the block."""
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+class closing:  # noqa: N801 - as its namesake of contextlib, which takes objects
+    """Close `descriptor` at the end of the block. A walk does so for every directory."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
 
 
 def open_directory(start: int, relative: str, *, flags: int) -> int:
@@ -76,9 +71,10 @@ def open_directory(start: int, relative: str, *, flags: int) -> int:
     Raises:
         OSError: ELOOP when a component is a symlink, else what the kernel says.
     """
-    *above, last = _parts(os.fsencode(relative or "."))
-    if not above:
-        return _open_beneath(start, last, flags)
+    path = os.fsencode(relative or ".")
+    if len(path) <= LONGEST_PATH_BYTES:
+        return _open_beneath(start, path, flags)
+    *above, last = _parts(path)
     step = _open_beneath(start, above[0], os.O_PATH)
     for part in above[1:]:
         with closing(step):
@@ -98,9 +94,7 @@ def filesystem_of(descriptor: int) -> str:
 
 
 def _parts(path: bytes) -> list[bytes]:
-    """Split a path into relative paths short enough for one system call each."""
-    if len(path) <= LONGEST_PATH_BYTES:
-        return [path]
+    """Split a long path into relative paths short enough for one system call each."""
     parts = [b""]
     for name in path.split(b"/"):
         if len(parts[-1]) + len(name) < LONGEST_PATH_BYTES:
@@ -158,14 +152,13 @@ def _has_openat2() -> bool:
 
 
 @cache
-def _how(flags: int) -> _OpenHow:
-    return _OpenHow(flags | _DIRECTORY_FLAGS, 0, _RESOLVE)
+def _how(flags: int) -> bytes:
+    return _OPEN_HOW.pack(flags | _DIRECTORY_FLAGS, 0, _RESOLVE)
 
 
 def _openat2(start: int, path: bytes, flags: int) -> int:
     # O_NOFOLLOW is left out on purpose: with it a final symlink is ENOTDIR, without it ELOOP.
-    how = _how(flags)
-    return int(_SYSCALL(_OPENAT2, start, path, ctypes.byref(how), ctypes.sizeof(how)))
+    return int(_SYSCALL(_OPENAT2, start, path, _how(flags), _OPEN_HOW.size))
 
 
 def _statfs(descriptor: int) -> tuple[int, int]:

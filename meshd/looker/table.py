@@ -149,6 +149,8 @@ class NodeTable:
             Whether there was room for all. Where there was not, the directory is listed again
             at the next walk.
         """
+        if not names and not node.children:
+            return True
         known = {child.name: child for child in node.children}
         is_whole = True
         if self.most is not None:
@@ -170,8 +172,9 @@ class NodeTable:
 
     def set_dork(self, node: Node, dork: Dork) -> None:
         """Note what `.dork` in a directory is."""
-        self.wanted += (dork is Dork.DIRECTORY) - (node.dork is Dork.DIRECTORY)
-        node.dork = dork
+        if node.dork is not dork:
+            self.wanted += (dork is Dork.DIRECTORY) - (node.dork is Dork.DIRECTORY)
+            node.dork = dork
 
     def forget(self, node: Node) -> None:
         """Drop what is known of a directory, as after a listing that failed."""

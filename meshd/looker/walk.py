@@ -252,7 +252,7 @@ class Walk:
             status = os.fstat(directory)
             if self._full or not node.settled or not node.matches(status):
                 self._list(node, relative, depth, directory, status)
-            if self._placing is not None:
+            if self._placing is not None and (node.dork or node.dork_watch != NO_WATCH):
                 self._watch_dork(self._placing, node, relative, directory)
 
     def _watch_dork(self, placing: Placing, node: Node, relative: str, directory: int) -> None:
@@ -293,11 +293,18 @@ class Walk:
         prunes = self._scope.prunes
         is_leaf = depth >= self._scope.max_depth
         for entry in entries:
-            if entry.name == ".dork":
+            name = entry.name
+            if name == ".dork":
                 dork = _kind_of_dork(entry)
-            elif not is_leaf and _is_directory(entry) and not prunes(relative, entry.name):
-                names.add(entry.name)
-        self._note_gone(node, relative, names, dork)
+            elif not is_leaf:
+                try:
+                    is_directory = entry.is_dir(follow_symlinks=False)
+                except OSError:
+                    is_directory = True  # the visit will say what is wrong with it
+                if is_directory and not prunes(relative, name):
+                    names.add(name)
+        if node.dork or node.children:
+            self._note_gone(node, relative, names, dork)
         self._table.set_dork(node, dork)
         if not self._table.adopt(node, names):
             self.stats.cut += 1

@@ -7,7 +7,6 @@ because every path a plan touches is given up before any is taken.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from meshd.core.model import Status
@@ -17,6 +16,7 @@ from meshd.store.rows import (
     AGENT_COLUMNS,
     CLAIM_COLUMNS,
     COLUMNS,
+    PLACES,
     ROOT_COLUMNS,
     row_from_agent,
     row_from_claim,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from meshd.core.access import Action
     from meshd.core.model import Agent, Claim, Denial, RootState
     from meshd.core.plan import Plan
+    from meshd.store.rows import Value
 
 _UPSERT_AGENT = (
     f"INSERT INTO agents ({AGENT_COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -66,7 +67,9 @@ def apply(connection: apsw.Connection, plan: Plan, at: str) -> list[int]:
         "UPDATE agents SET project_path = NULL WHERE id = ? AND project_path IS NOT NULL", moving
     )
     connection.executemany("DELETE FROM agents WHERE id = ?", ((one,) for one in plan.removed))
-    upsert_agents(connection, (_stamped(row, latest.get(row.id), at) for row in plan.rows))
+    connection.executemany(
+        _UPSERT_AGENT, (_stamped(row, latest.get(row.id), at) for row in plan.rows)
+    )
     connection.executemany(
         "DELETE FROM claims WHERE path = ?", ((os.fsencode(path),) for path in plan.dropped_claims)
     )
@@ -74,11 +77,15 @@ def apply(connection: apsw.Connection, plan: Plan, at: str) -> list[int]:
     return numbers
 
 
-def _stamped(row: Agent, seq: int | None, at: str) -> Agent:
-    if seq is None:
-        return row
-    since = (row.unreachable_since or at) if row.status is Status.UNREACHABLE else None
-    return replace(row, seq=seq, updated_at=at, unreachable_since=since)
+def _stamped(row: Agent, seq: int | None, at: str) -> Sequence[Value]:
+    """Return a row's values with the number and the time of its change."""
+    values = row_from_agent(row)
+    if seq is not None:
+        since = (row.unreachable_since or at) if row.status is Status.UNREACHABLE else None
+        values[PLACES["seq"]] = seq
+        values[PLACES["updated_at"]] = at
+        values[PLACES["unreachable_since"]] = since
+    return values
 
 
 def upsert_agents(connection: apsw.Connection, rows: Iterable[Agent]) -> None:

@@ -136,6 +136,7 @@ def agent_from_row(row: Sequence[Any]) -> Agent:
 # Longer values are rarely equal, and would make the memory of them large.
 SHARED_LENGTH = 256
 
+PLACES = {column.field: place for place, column in enumerate(COLUMNS)}
 _FIELDS = attrgetter(*(column.field for column in COLUMNS))
 
 # The columns whose value is not the field's as it stands; None is None in all of them.
@@ -162,13 +163,13 @@ def _read_anew(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of 
         return DEFAULTS[column.field]
 
 
-def row_from_agent(agent: Agent) -> tuple[Value, ...]:
+def row_from_agent(agent: Agent) -> list[Value]:
     """Return the values of an agent's columns, in the order of `AGENT_COLUMNS`."""
     values = list(_FIELDS(agent))
     for place in _WRITTEN_OTHERWISE:
         if values[place] is not None:
             values[place] = COLUMNS[place].write(values[place])
-    return tuple(values)
+    return values
 
 
 def read_outcome(text: str) -> ClaimOutcome:
