@@ -81,6 +81,11 @@ def test_nothing_is_wrong_with_what_is_right() -> None:
     assert diagnose(facts()) == []
 
 
+def test_fanotify_that_watches_is_what_was_asked_for_and_has_no_limit() -> None:
+    watched = status(roots=[root(watch="fanotify")])
+    assert diagnose(facts(status=watched, backend="fanotify", limits=Limits(watches=9))) == []
+
+
 def test_a_change_that_is_under_way_is_not_wrong() -> None:
     under_way = (Unfinished("/r/a", ".dork/x.tmp", at(-29)),)
     assert diagnose(facts(state=state(unfinished=under_way))) == []
@@ -105,9 +110,16 @@ SHORT = {"watchedDirectories": 5, "watchShortage": "watch-limit"}
         ({"status": status(startedAt=at(121))}, "warning", "clock", None, "set back by 121 s"),
         ({"status": status(lastSweep=sweep(startedAt=at(999)))}, "warning", "clock", None, "999 s"),
         ({"status": status(roots=[root(lastOverflow=at(-9), overflows=2)])}, "remark", "overflow",
-         "/r", "lost 2 times"),
+         "/r", "lost 2 times, last at"),
+        ({"status": status(roots=[root(lastOverflow=at(-9), overflows=2)])}, "remark", "overflow",
+         "/r", "raise fs.inotify.max_queued_events, now 16384"),
+        ({"status": status(roots=[root(watch="fanotify", lastOverflow=at(-9), overflows=2)])},
+         "remark", "overflow", "/r", "raise fs.fanotify.max_queued_events"),
+        ({"backend": "fanotify"}, "remark", "backend", "/r", "asks for fanotify, and inotify"),
         ({"status": status(roots=[root(**SHORT)])}, "warning", "watch-limit", "/r",
          "sysctl fs.inotify.max_user_watches=18 (now 1000)"),
+        ({"status": status(roots=[root(**SHORT), root(path="/s", watch="fanotify")])}, "warning",
+         "watch-limit", "/r", "=18 (now 1000); keep it in /etc/sysctl.d/; or watch without"),
         ({"status": status(roots=[root(watch="none", watchShortage="instance-limit")])}, "warning",
          "watch-instance-limit", "/r", "sysctl fs.inotify.max_user_instances=256 (now 128)"),
         ({"limits": Limits(watches=9)}, "warning", "watch-limit-near", None, "9 of the 9 watches"),

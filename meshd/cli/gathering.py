@@ -51,6 +51,7 @@ def gather(session: Session, *, full: bool) -> tuple[Facts, list[str]]:
         database=str(session.database),
         configuration_problem=problem,
         sweep_seconds=None if settings is None else settings.sweep.interval,
+        backend=None if settings is None else settings.watch.backend,
         root_checks={} if answered else _root_checks(settings),
         limits=Limits(
             _limit("max_user_watches"), _limit("max_user_instances"), _limit("max_queued_events")

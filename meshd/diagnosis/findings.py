@@ -102,6 +102,7 @@ class Facts:
         claims: the claims, as `meshd claims` shows them.
         configuration_problem: why the configuration on disk would be refused.
         sweep_seconds: the configured time between sweeps, None where it cannot be told.
+        backend: what the configuration wants to watch, None where it cannot be told.
         root_checks: by root of the configuration, why it is sick, None for a healthy one; made
             while no daemon runs.
         limits: of inotify.
@@ -123,6 +124,7 @@ class Facts:
     claims: tuple[Document, ...] = ()
     configuration_problem: str | None = None
     sweep_seconds: float | None = None
+    backend: str | None = None
     root_checks: Mapping[str, str | None] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     holder: int | None = None

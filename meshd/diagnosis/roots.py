@@ -62,6 +62,7 @@ def root_findings(facts: Facts) -> Iterator[Finding]:
     if facts.running:
         for root in roots:
             yield from _overflow(root, facts)
+            yield from _refused_backend(root, facts)
         yield from _shortages(facts, roots)
         yield from _near_the_limit(facts, roots)
 
@@ -105,11 +106,12 @@ def _overflow(root: Document, facts: Facts) -> Iterator[Finding]:
         return
     ago = facts.now - datetime.fromisoformat(last).timestamp()
     if ago < OVERFLOW_SECONDS:
+        queue = "fanotify" if root["watch"] == "fanotify" else "inotify"
+        now = facts.limits.queued_events if queue == "inotify" else None
         yield Finding(
             Severity.REMARK, "overflow", root["path"],
             f"events were lost {root['overflows']} times, last at {last}; a sweep made up for it",
-            "if it goes on, raise fs.inotify.max_queued_events"
-            + (f", now {facts.limits.queued_events}" if facts.limits.queued_events else ""),
+            f"if it goes on, raise fs.{queue}.max_queued_events" + (f", now {now}" if now else ""),
         )  # fmt: skip
 
 
@@ -123,7 +125,21 @@ def _shortages(facts: Facts, roots: list[Document]) -> Iterator[Finding]:
             Severity.WARNING, f"watch-{shortage.removeprefix('watch-')}", root["path"],
             f"{watched} of {wanted} directories are watched ({shortage});"
             " sweeps notice the rest, later",
-            _raise(facts, shortage, sum(one["wantedDirectories"] for one in roots)),
+            _raise(facts, shortage, sum(one["wantedDirectories"] for one in _limited(roots))),
+        )  # fmt: skip
+
+
+def _limited(roots: list[Document]) -> list[Document]:
+    """Return the roots whose watches are counted against the user's limit."""
+    return [root for root in roots if root["watch"] != "fanotify"]
+
+
+def _refused_backend(root: Document, facts: Facts) -> Iterator[Finding]:
+    if facts.backend == "fanotify" and root["watch"] == "inotify":
+        yield Finding(
+            Severity.REMARK, "backend", root["path"],
+            "the configuration asks for fanotify, and inotify watches",
+            "restart the daemon if that is new; else its log says why: backend_unavailable",
         )  # fmt: skip
 
 
@@ -135,7 +151,8 @@ def _raise(facts: Facts, shortage: str, wanted: int) -> str:
     if shortage == "instance-limit":
         now = facts.limits.instances
         return _sysctl(setting, 2 * (now or 128), now)
-    return _sysctl(setting, 2 * wanted, facts.limits.watches)
+    without = '; or watch without a limit: watch.backend = "fanotify"'
+    return _sysctl(setting, 2 * wanted, facts.limits.watches) + without
 
 
 def _sysctl(setting: str, value: int, now: int | None) -> str:
@@ -144,9 +161,9 @@ def _sysctl(setting: str, value: int, now: int | None) -> str:
 
 
 def _near_the_limit(facts: Facts, roots: list[Document]) -> Iterator[Finding]:
-    placed = sum(root["watchedDirectories"] for root in roots)
+    placed = sum(root["watchedDirectories"] for root in _limited(roots))
     limit = facts.limits.watches
-    short = any(root["watchShortage"] for root in roots)
+    short = any(root["watchShortage"] for root in _limited(roots))
     if limit is not None and not short and placed > NEAR_LIMIT * limit:
         yield Finding(
             Severity.WARNING, "watch-limit-near", None,
