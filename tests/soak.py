@@ -40,7 +40,7 @@ LARGEST: Final = 1 << 20
 """Bytes of a file that is kept as evidence."""
 FAULTS: Final = (
     "kill", "kill_in_a_call", "restart", "overflow", "pause", "unmount_or_mount", "replace_root",
-    "read_only", "shut_place", "fill_state", "damage",
+    "write_protect", "shut_place", "fill_state", "damage",
 )  # fmt: skip
 
 

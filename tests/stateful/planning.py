@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from meshd.core.guard import Holds, guard
 from meshd.core.model import FileIdentity, Git, Reason, RootState
@@ -20,6 +20,7 @@ from meshd.core.scope import Scope
 from meshd.core.snapshot import snapshot
 from meshd.core.verdict import Circumstances, SweepContext, judge
 from tests.core import batches
+from tests.stateful import laws
 from tests.stateful.oracle import Look, Oracle, Row
 
 if TYPE_CHECKING:
@@ -270,8 +271,8 @@ class Planning:
         seen = {one.path: self._seen(one.path) for one in looks}
         after = self.registry.holds.rows
         for agent_id, row in before.rows.items():
-            _expect_frozen(row, after.get(agent_id), seen, before.owners)
-            _expect_sticky(row, after.get(agent_id), seen, before.owners, self.sweeps)
+            laws.expect_frozen(row, after.get(agent_id), seen, before.owners)
+            laws.expect_sticky(row, after.get(agent_id), seen, before.owners, self.sweeps)
 
     def _hear_of(self, change: Change) -> None:
         """Replay the log (I8)."""
@@ -377,40 +378,6 @@ class Planning:
         return self.now - self.vanished.get(agent_id, self.now)
 
 
-def _expect_frozen(
-    row: Agent,
-    now: Agent | None,
-    seen: dict[str, Look],
-    owners: Any,  # noqa: ANN401 - a mapping
-) -> None:
-    """Expect a row whose path could not be told to be as it was (I5)."""
-    there = seen.get(row.holder_path)
-    is_anothers = row.project_path is None and row.last_path in owners
-    if there is None or there.outcome not in ("frozen", "invalid") or is_anothers:
-        return
-    as_it_was = row if there.outcome == "frozen" else replace(row, absent_clock=None)
-    assert now == as_it_was, f"I5: {there}, and {row} became {now}"
-
-
-def _expect_sticky(
-    row: Agent,
-    now: Agent | None,
-    seen: dict[str, Look],
-    owners: Any,  # noqa: ANN401 - a mapping
-    sweep: int,
-) -> None:
-    """Expect a row to move only off a path that let go (I6)."""
-    if now is None or now.holder_path == row.holder_path:
-        return
-    there = seen.get(row.holder_path)
-    assert there is not None, "I6: moved off a path that nobody looked at"
-    if there.agent_id == row.id:
-        assert row.born_sweep == sweep, "I6: moved off a path that holds it"
-    elif not (row.project_path is None and row.last_path in owners):
-        assert there.outcome not in ("frozen", "invalid"), f"I6: moved off {there}"
-    assert seen[now.holder_path].agent_id == row.id, "I6: moved to where it is not"
-
-
 def _path(number: int) -> str:
     return PATHS[number % len(PATHS)]
 
@@ -428,35 +395,3 @@ OPERATIONS: Final[tuple[Callable[[Planning, Operation], None], ...]] = (
     Planning.wipe, Planning.sicken, Planning.deny, Planning.rescope, Planning.lose, Planning.hear,
     Planning.sweep, Planning.sweep_guarded,
 )  # fmt: skip
-WEIGHTS: Final = (26, 4, 3, 7, 5, 3, 1, 2, 2, 1, 0.4, 26, 6, 5)
-
-
-def history(seed: int, steps: int) -> list[Operation]:
-    """Return operations by chance."""
-    chance = Random(seed)
-    kinds = chance.choices(range(len(OPERATIONS)), WEIGHTS, k=steps)
-    return [Operation(kind, *(chance.randrange(1 << 16) for _ in range(3))) for kind in kinds]
-
-
-def fails(operations: Sequence[Operation]) -> Exception | None:
-    """Return why a history fails, None when it does not."""
-    try:
-        Planning().run(operations)
-    except (AssertionError, LookupError) as error:
-        return error
-    return None
-
-
-def shortened(operations: list[Operation]) -> list[Operation]:
-    """Return a history that fails with fewer operations: none of them can be left out."""
-    size = len(operations) // 2
-    while size:
-        at = 0
-        while at < len(operations):
-            fewer = operations[:at] + operations[at + size :]
-            if fails(fewer) is not None:
-                operations = fewer
-            else:
-                at += size
-        size //= 2
-    return operations

@@ -11,13 +11,15 @@ import contextlib
 import os
 import signal
 import sqlite3
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from meshd.errors import MeshdError
-from tests.stateful import judging
+from tests.stateful import damaging, judging
 from tests.stateful.bystander import Bystander
 from tests.stateful.estate import Estate
+from tests.stateful.faults import PATIENCE, Faults
 from tests.stateful.footprint import CEILING, NOTHING, Footprint, footprint
 from tests.stateful.ground import Ground
 from tests.stateful.ledger import Ledger
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
+    from meshd.client import Client
+
 Document = dict[str, Any]
 
 ROOTS: Final = ("one", "two", "three")
@@ -39,8 +43,6 @@ PLACES: Final = (
     "three/q",
     "three/deep/s",
 )
-PATIENCE: Final = 60.0
-"""Seconds that a daemon gets to be well again."""
 GROWTH_MEGABYTES: Final = 60
 
 BOUND_BY_MODES: Final = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
@@ -84,10 +86,7 @@ class Siege:
         self.ledger = Ledger(grace)
         self.bystander = Bystander(self.daemon.socket)
         self.estate.trail.append(timing)
-        self._away: set[str] = set()
-        self._read_only: set[str] = set()
-        self._is_full = False
-        self._frozen: dict[str, dict[str, Document]] = {}
+        self.faults = Faults(self.estate, self.ground, self.daemon, self.operator)
         self._first: tuple[int, Footprint] | None = None
 
     def __enter__(self) -> Self:
@@ -106,7 +105,7 @@ class Siege:
     ) -> None:
         try:
             if kind is None:
-                self.lift_all()
+                self.faults.lift_all()
                 self.bystander.__exit__()
                 assert self.daemon.stop() == 0
                 tracebacks = self.daemon.log.count("Traceback")
@@ -129,11 +128,11 @@ class Siege:
             (self.restart, 1),
             (self.overflow, 1),
             (self.pause, 2),
-            (self.unmount_or_mount, 3),
-            (self.replace_root, 1),
-            (self.read_only, 2),
-            (self.shut_place, 3),
-            (self.fill_state, 1),
+            (self.faults.unmount_or_mount, 3),
+            (self.faults.replace_root, 1),
+            (self.faults.write_protect, 2),
+            (self.faults.shut_place, 3),
+            (self.faults.fill_state, 1),
             (self.damage, 1),
             (self.back_up, 1),
             (self.sweep, 3),
@@ -160,7 +159,7 @@ class Siege:
 
     def kill(self) -> None:
         """The daemon dies at work, and things go on."""
-        self.make_room()
+        self.faults.make_room()
         self.users()
         self.daemon.kill()
         self.users()
@@ -168,12 +167,12 @@ class Siege:
 
     def kill_in_a_call(self) -> None:
         """The daemon dies while it is told something."""
-        self.make_room()
+        self.faults.make_room()
         self.operator.kill_in_a_call()
 
     def restart(self) -> None:
         """The daemon is stopped in order, and things go on."""
-        self.make_room()
+        self.faults.make_room()
         self.users()
         assert self.daemon.stop() == 0, "a stop that failed"
         self.users()
@@ -201,99 +200,16 @@ class Siege:
         finally:
             self.daemon.process.send_signal(signal.SIGCONT)
 
-    def unmount_or_mount(self) -> None:
-        """A root goes away, or comes back."""
-        root = self.chance.choice(ROOTS)
-        if root in self._away:
-            self._mount(root)
-        elif root not in self._read_only:
-            self._freeze(root, [place for place in PLACES if place.startswith(f"{root}/")])
-            self.ground.unmount(root)
-            self._away.add(root)
-
-    def _mount(self, root: str) -> None:
-        self._expect_frozen()
-        self._frozen.pop(root, None)
-        self.ground.mount(root)
-        self._away.discard(root)
-
-    def replace_root(self) -> None:
-        """A root is replaced by its copy, and the operator accepts it."""
-        root = self.chance.choice(ROOTS)
-        path = self.estate.path(root)
-        is_scanned = root_is_scanned(self.operator.configuration(), path)
-        if root in self._away | self._read_only or self.estate.shut or not is_scanned:
-            return
-        self.make_room()
-        self.estate.trail[-1] += f" {root}"
-        self.operator.expect_untouched()
-        self.ground.replace(root)
-        with self.daemon.client() as client:
-            client.accept_root(path)
-
-    def read_only(self) -> None:
-        """Nothing can be written below a root any more, or it can again."""
-        root = self.chance.choice(ROOTS)
-        if root in self._away:
-            return
-        self._set_read_only(root, on=root not in self._read_only)
-
-    def _set_read_only(self, root: str, *, on: bool) -> None:
-        self.ground.set_read_only(root, on=on)
-        (self._read_only.add if on else self._read_only.discard)(root)
-
-    def shut_place(self) -> None:
-        """A project cannot be entered any more, or it can again."""
-        if self.estate.shut:
-            self._open(self.chance.choice(sorted(self.estate.shut)))
-            return
-        place = self.chance.choice(PLACES)
-        project = self.estate.disk / place
-        if project.is_dir() and not project.is_symlink():
-            self._freeze(place, [place])
-            self.estate.shut.add(place)
-            self.ground.set_shut(place, on=True)
-
-    def _open(self, place: str) -> None:
-        self._expect_frozen()
-        self._frozen.pop(place, None)
-        self.ground.set_shut(place, on=False)
-        self.estate.shut.discard(place)
-
-    def fill_state(self) -> None:
-        """The file system of the state directory is full, or it is no more."""
-        self.estate.trail[-1] += f" {not self._is_full}"
-        if self._is_full:
-            self.make_room()
-        else:
-            self.ground.set_full(on=True)
-            self._is_full = True
-
-    def make_room(self) -> None:
-        """Let the daemon write its state again."""
-        if self._is_full:
-            self.ground.set_full(on=False)
-            self._is_full = False
-            self.daemon.wait_until(self._is_well, "end of degraded", PATIENCE)
-
-    def _is_well(self) -> bool:
-        try:
-            with self.daemon.client() as client:
-                client.sweep()
-                return client.status()["degraded"] is None
-        except MeshdError:
-            return False
-
     def damage(self) -> None:
         """The database is lost or damaged, under the daemon or while it is stopped."""
-        self.lift_all()
-        how = self.chance.choice((_move_away, _delete, _empty, _overwrite, _tear))
+        self.faults.lift_all()
+        how = self.chance.choice(damaging.WAYS)
         while_it_runs = self.chance.random() < 0.5
         self.estate.trail.append(f"{how.__name__}, running: {while_it_runs}")
         self.daemon.may_fail = True
         before = self.daemon.status()["epoch"]
         if while_it_runs:
-            _empty_journal(self.daemon.database)
+            damaging.empty_journal(self.daemon.database)
             how(self.daemon.database)
             self.users()
             self.daemon.wait_until(lambda: self._epoch() not in (None, before), "new epoch")
@@ -304,7 +220,7 @@ class Siege:
             self.users()
             self.daemon.start()
             assert self._epoch() != before, "a lost database was not begun anew"
-        self._frozen.clear()
+        self.faults.frozen.clear()
 
     def _epoch(self) -> str | None:
         with contextlib.suppress(MeshdError), self.daemon.client() as client:
@@ -315,7 +231,7 @@ class Siege:
 
     def back_up(self) -> None:
         """The operator copies the database, and the copy is sound."""
-        if self._is_full:
+        if self.faults.is_full:
             return
         copy = self.estate.base / "copy.db"
         copy.unlink(missing_ok=True)
@@ -329,28 +245,24 @@ class Siege:
     def sweep(self) -> None:
         """The operator sweeps."""
         options = {"full": self.chance.random() < 0.3, "confirm": self.chance.random() < 0.3}
-        with self.daemon.client() as client:
+        with self._client() as client:
             try:
                 client.sweep(**options)
             except MeshdError:
-                assert self._is_full, "a sweep failed"
+                assert self.faults.is_full, "a sweep failed"
 
     # what is judged
 
-    def lift_all(self) -> None:
-        """Take every fault back."""
-        self.make_room()
-        for place in sorted(self.estate.shut):
-            self._open(place)
-        for root in sorted(self._away):
-            self._mount(root)
-        for root in sorted(self._read_only):
-            self._set_read_only(root, on=False)
+    def _client(self) -> Client:
+        """Return a client that takes a daemon for hung which is not well in good time."""
+        client = self.daemon.client()
+        client.give_up_at(time.monotonic() + PATIENCE)
+        return client
 
     def judge(self) -> None:
         """Take every fault back, let the daemon come to rest, and judge it."""
-        self.lift_all()
-        with self.daemon.client() as client:
+        self.faults.lift_all()
+        with self._client() as client:
             swept = client.sweep(confirm=True)
             assert swept["sickRoots"] == [], f"I20: {swept}"
             synced = client.sync()
@@ -372,7 +284,7 @@ class Siege:
         self._expect_bounded()
         assert not self.bystander.wrong, self.bystander.wrong[0]
 
-    def _expect_quiet(self, client: Any) -> None:  # noqa: ANN401 - the daemon's client
+    def _expect_quiet(self, client: Client) -> None:
         """Expect another sweep over the same disk to tell nothing (I2); removals may be due."""
         client.sweep(full=True)
         seq = client.status()["seq"]
@@ -393,75 +305,14 @@ class Siege:
 
     def glance(self) -> None:
         """Judge what holds under faults too."""
-        if self._is_full:
+        if self.faults.is_full:
             return
-        with self.daemon.client() as client:
+        with self._client() as client:
             client.sync()
             rows = {row["id"]: row for row in client.registry()["agents"]}
             self.ledger.read(client)
             judging.expect_acknowledged(client, self.estate, self.operator.rules)
             judging.expect_nothing_invented(self.estate, rows)
-        self._expect_frozen()
+        self.faults.expect_frozen()
         self.operator.expect_untouched()
         assert not self.bystander.wrong, self.bystander.wrong[0]
-
-    def _freeze(self, name: str, places: list[str]) -> None:
-        """Note who lives where nobody can look from now on."""
-        self.make_room()
-        self.estate.trail[-1] += f" {name}"
-        with self.daemon.client() as client:
-            client.sweep()
-            client.sync()
-            rows = client.registry()["agents"]
-        paths = {self.estate.path(place) for place in places}
-        self._frozen[name] = {row["id"]: row for row in rows if row["projectPath"] in paths}
-
-    def _expect_frozen(self) -> None:
-        """Expect everybody there to be as they were (I5), but by an act of the operator."""
-        if self._is_full:
-            return
-        out = self.estate.denied | self.estate.unscanned
-        taken = {self.estate.path(place) for place in out}
-        with self.daemon.client() as client:
-            rows = {row["id"]: row for row in client.registry()["agents"]}
-        for frozen in self._frozen.values():
-            for agent_id, was in list(frozen.items()):
-                if was["projectPath"] in taken or was["unscanned"]:
-                    del frozen[agent_id]
-                    continue
-                now = rows.get(agent_id)
-                assert now is not None, f"I5: frozen, and gone: {was}"
-                same = ("projectPath", "status", "name")
-                assert [now[key] for key in same] == [was[key] for key in same], f"I5: {was}: {now}"
-
-
-def root_is_scanned(configuration: str, root: str) -> bool:
-    """Whether a configuration names a root."""
-    return f'"{root}"' in configuration
-
-
-def _empty_journal(database: Path) -> None:
-    """Bring the journal into the file: while it holds every page, SQLite never reads the file."""
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _move_away(database: Path) -> None:
-    database.rename(database.with_name("moved-away.db"))
-
-
-def _delete(database: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        database.with_name(database.name + suffix).unlink(missing_ok=True)
-
-
-def _empty(database: Path) -> None:
-    os.truncate(database, 0)
-
-
-def _overwrite(database: Path) -> None:
-    database.write_bytes(b"not a database at all, " * 500)
-
-
-def _tear(database: Path) -> None:
-    os.truncate(database, database.stat().st_size // 2 + 100)

@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from tests.stateful.planning import OPERATIONS, fails, history, shortened
+from tests.stateful.histories import fails, history, shortened
+from tests.stateful.planning import OPERATIONS
 
 # Read at import: a test runs in a cleared environment. Raise them to search longer.
 FIRST_SEED: Final = int(os.environ.get("MESHD_PLAN_SEED", "0"))

@@ -1,0 +1,355 @@
+"""Faults that take away a guard or a compensation each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutation import Mutation
+
+GUARDS: Final = (
+    Mutation(
+        "registration: what failed is not undone",
+        "meshd/registration/carrier.py",
+        "        except MeshdError:\n"
+        "            self._undo(undertaking, looker, done)\n"
+        "            raise\n",
+        "        except MeshdError:\n            raise\n",
+        "tests/registration/test_every_step.py",
+    ),
+    Mutation(
+        "registration: a newer save of the owner is undone too",
+        "meshd/looker/writing.py",
+        "        elif not holds(dork, MANIFEST, swap.new, self.ours):\n"
+        "            return  # never put, or replaced by its owner since\n",
+        "",
+        "tests/registration/test_meanwhile.py",
+    ),
+    Mutation(
+        "registration: a save between look and swap is lost",
+        "meshd/looker/writing.py",
+        "        if swap.previous is not None and not holds(dork, swap.temporary, swap.previous):\n"
+        "            return Trouble(Obstacle.CHANGED)\n"
+        "        sync(dork)\n"
+        "        return ours\n",
+        "        sync(dork)\n        return ours\n",
+        "tests/registration/test_meanwhile.py",
+    ),
+    Mutation(
+        "registration: what earlier runs have left is not finished",
+        "meshd/registration/carrier.py",
+        "            if undertaking.number not in self._clearing:\n"
+        "                self._finish(undertaking)\n",
+        "            pass\n",
+        "tests/registration/test_every_step.py",
+    ),
+    Mutation(
+        "registration: a manifest is written to whoever replaced it",
+        "meshd/looker/files.py",
+        "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW",
+        "os.O_CREAT",
+        "tests/registration/test_ground.py",
+    ),
+    Mutation(
+        "registration: .dork may be a symlink",
+        "meshd/looker/files.py",
+        "_LIST_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "_LIST_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC",
+        "tests/registration/test_ground.py",
+    ),
+    Mutation(
+        "registration: what is no manifest is overwritten",
+        "meshd/registration/sites.py",
+        "    if seen.outcome is Outcome.INVALID:\n        raise InvalidManifestError(",
+        "    if False:\n        raise InvalidManifestError(",
+        "tests/registration/test_register.py",
+    ),
+    Mutation(
+        "registration: If-Match is not asked",
+        "meshd/registration/acts.py",
+        "        elif row.seq == expected:\n            return\n",
+        "        else:\n            return\n",
+        "tests/registration/test_update.py",
+    ),
+    Mutation(
+        "registration: the new file belongs to the daemon",
+        "meshd/looker/files.py",
+        "        return Ownership(status.st_uid, before.st_gid, before.st_mode & _PERMISSIONS)",
+        "        return Ownership(os.geteuid(), before.st_gid, 0o600)",
+        "tests/registration",
+    ),
+    Mutation(
+        "relay: an agent it has not confirmed is routed to",
+        "meshd/core/access.py",
+        "        if agent.id in pending:\n",
+        "        if False:\n",
+        "tests/core/test_access.py",
+    ),
+    Mutation(
+        "relay: a manifest grants itself the rules of the system",
+        "meshd/core/access.py",
+        "    if caller.id in system_ids or target.id in system_ids:\n",
+        "    if caller.id in system_ids or target.id in system_ids or caller.is_system:\n",
+        "tests/core/test_access.py",
+    ),
+    Mutation(
+        "relay: a failure is not tried again",
+        "meshd/announcer.py",
+        "        self._retry_at = self._shared.clock.monotonic() + delay\n        return delay\n",
+        "        self._retry_at = math.inf\n        return math.inf\n",
+        "tests/relay/test_actor.py",
+    ),
+    Mutation(
+        "relay: what a relay lost is not told again",
+        "meshd/announcer.py",
+        "            lost = self._relay.reconcile(endpoints, list(wanted.values()))\n",
+        "            lost: list[str] = []\n",
+        "tests/relay",
+    ),
+    Mutation(
+        "roots: a sweep does not ask again before it takes",
+        "meshd/course.py",
+        "            if not check.healthy:\n                sick[root] = replace(",
+        "            if False:\n                sick[root] = replace(",
+        "tests/shell/test_root_attacks.py",
+    ),
+    Mutation(
+        "roots: another tree in a root's place is taken for it",
+        "meshd/looker/health.py",
+        "    if known not in (None, found.identity) or seen not in (None, found):\n",
+        "    if False:\n",
+        "tests/shell/test_roots.py",
+    ),
+    Mutation(
+        "roots: an acceptance is taken back by an older check",
+        "meshd/course.py",
+        "            if known.identity != check.against:\n",
+        "            if False:\n",
+        "tests/shell/test_accepting_roots.py",
+    ),
+    Mutation(
+        "roots: an absence on another file system counts",
+        "meshd/core/verdict.py",
+        "        and observation.filesystem != claim.filesystem\n",
+        "        and False\n",
+        "tests/core/test_verdict.py",
+    ),
+    Mutation(
+        "identity: a clone inherits after a rebuild while the old path cannot be read",
+        "meshd/core/plan.py",
+        "    if holder is not None and not holder.releases(agent_id) and holder.agent_id != agent_id:\n",
+        "    if False:\n",
+        "tests/core",
+    ),
+    Mutation(
+        "identity: a worktree is as good as a main checkout",
+        "meshd/core/verdict.py",
+        "        verdict.observation.git is Git.WORKTREE,\n",
+        "        False,\n",
+        "tests/core",
+    ),
+    Mutation(
+        "identity: a bind mount is a duplicate",
+        "meshd/core/verdict.py",
+        "    return dork is not None and dork == other.observation.dork and one.path != other.path\n",
+        "    return False\n",
+        "tests/core",
+    ),
+    Mutation(
+        "settling: what is torn counts at once",
+        "meshd/core/settling.py",
+        "        if path in self._counting:\n            return False\n",
+        "        return False\n",
+        "tests/shell/test_second_look.py",
+    ),
+    Mutation(
+        "watch: an overflow leads to no sweep",
+        "meshd/watcher/observer.py",
+        "        self.looker.table.distrusted = True\n"
+        "        self.queue_event(LostEvent(self.looker.root))\n",
+        "        self.looker.table.distrusted = True\n",
+        "tests/watcher/test_overflow.py",
+    ),
+    Mutation(
+        "watch: nobody notices that the canary is silent",
+        "meshd/watcher/watcher.py",
+        "        if self._canary.watch == NO_CANARY or silence > LONGEST_SILENCE:\n",
+        "        if self._canary.watch == NO_CANARY:\n",
+        "tests/watcher",
+    ),
+    Mutation(
+        "watch: a lost cookie counts as heard",
+        "meshd/services.py",
+        "        if cookie.cancelled() or cookie.exception() is not None:\n"
+        "            self._sync_by_sweep(result)\n"
+        "            return\n",
+        "",
+        "tests/shell/test_syncs.py",
+    ),
+    Mutation(
+        "mass guard: the next sweep agrees at once",
+        "meshd/core/guard.py",
+        "AGREES_AFTER = 60.0",
+        "AGREES_AFTER = 0.0",
+        "tests/core/test_guard.py",
+    ),
+    Mutation(
+        "quota: whoever comes is let in",
+        "meshd/core/quota.py",
+        "self._of_owner[owner] >= most",
+        "False",
+        "tests/core/test_quota.py",
+    ),
+    Mutation(
+        "reload: a refused configuration is taken in part",
+        "meshd/reloading.py",
+        "        check_places(new, ",
+        "        self.settings = new\n        check_places(new, ",
+        "tests/system/test_signals.py",
+    ),
+    Mutation(
+        "reload: a root in the state directory's place is taken",
+        "meshd/reloading.py",
+        "    if scope.judge(resolved).refusal is None:\n",
+        "    if False:\n",
+        "tests/config/test_places.py",
+    ),
+    Mutation(
+        "socket: any user may write",
+        "meshd/api/peers.py",
+        "    return peer.uid in (0, os.geteuid())\n",
+        "    return True\n",
+        "tests/api/test_gate.py",
+    ),
+    Mutation(
+        "socket: a body of any length is read",
+        "meshd/api/peers.py",
+        "        if int(length) > BODY_LIMIT_BYTES:",
+        "        if False:",
+        "tests/api",
+    ),
+    Mutation(
+        "loopback: any token fits",
+        "meshd/api/loopback.py",
+        "        return hmac.compare_digest(self._value, given)\n",
+        "        return True\n",
+        "tests/api/test_loopback.py",
+    ),
+    Mutation(
+        "loopback: any page may ask",
+        "meshd/api/loopback.py",
+        '    if not all(_is_loopback(value) for name, value in headers if name == b"origin"):\n',
+        "    if False:\n",
+        "tests/api/test_loopback.py",
+    ),
+    Mutation(
+        "feed: a number of another epoch is taken",
+        "meshd/api/changes.py",
+        "        if position.epoch not in (None, self.epoch):\n",
+        "        if False:\n",
+        "tests/api/test_feed.py",
+    ),
+    Mutation(
+        "look: symlinks on the way are followed",
+        "meshd/looker/syscalls.py",
+        "_RESOLVE: Final = 0x08 | 0x04 | 0x02",
+        "_RESOLVE: Final = 0x08 | 0x02",
+        "tests/shell/test_look.py",
+    ),
+    Mutation(
+        "look: a pipe is opened",
+        "meshd/looker/look.py",
+        "    if not stat.S_ISREG(status.st_mode):\n        return Reason.NOT_REGULAR\n",
+        "",
+        "tests/shell/test_look.py",
+    ),
+    Mutation(
+        "look: another user's file may be linked in",
+        "meshd/looker/look.py",
+        "    return status.st_uid in (0, os.geteuid()) and status.st_nlink == 1\n",
+        "    return status.st_uid in (0, os.geteuid())\n",
+        "tests/shell/test_look.py",
+    ),
+    Mutation(
+        "look: a file that changes while it is read is believed",
+        "meshd/looker/look.py",
+        "    data = read_bounded(manifest)\n"
+        "    if signature_of(os.fstat(manifest)) != facts.signature:\n"
+        "        return _CHANGED\n",
+        "    data = read_bounded(manifest)\n",
+        "tests/shell/test_look.py",
+    ),
+    Mutation(
+        "output: a terminal takes what a manifest says",
+        "meshd/escaping.py",
+        "    if text.isprintable():\n        return text\n",
+        "    return text\n",
+        "tests/shell/test_log.py",
+    ),
+    Mutation(
+        "manifest: secrets of servers are kept",
+        "meshd/core/manifest.py",
+        '{"name": server.name, "enabled": server.enabled} for',
+        "server.model_dump() for",
+        "tests/core/test_manifest.py",
+    ),
+    Mutation(
+        "store: a full disk fails one operation and not its batch",
+        "meshd/store/writer.py",
+        "    except (apsw.FullError, apsw.IOError):\n"
+        "        # The disk failed, not the operation: the batch fails as one.\n"
+        "        raise\n",
+        "",
+        "tests/store/test_writer.py",
+    ),
+    Mutation(
+        "store: a connection is trusted after an I/O error",
+        "meshd/store/writer.py",
+        "            self._poisoned = True\n        if",
+        "            pass\n        if",
+        "tests/store/test_writer.py",
+    ),
+    Mutation(
+        "store: a commit waits for no disk",
+        "meshd/store/connection.py",
+        '    connection.pragma("synchronous", "full")\n',
+        '    connection.pragma("synchronous", "off")\n',
+        "tests/faults/test_power.py",
+    ),
+    Mutation(
+        "store: a database that was moved away is written on",
+        "meshd/store/connection.py",
+        "    return bool(answer.value)\n",
+        "    return False\n",
+        "tests/store",
+    ),
+    Mutation(
+        "store: a newer database is migrated back",
+        "meshd/store/migrations.py",
+        "    if present > len(known):\n        raise NewerDatabaseError(",
+        "    if False:\n        raise NewerDatabaseError(",
+        "tests/store/test_migrations.py",
+    ),
+    Mutation(
+        "store: one bad read condemns a database",
+        "meshd/store/connection.py",
+        "    except _DAMAGE as error:\n        first = error\n    except",
+        "    except _DAMAGE:\n        return Condition.DAMAGED\n    except",
+        "tests/store/test_examine.py",
+    ),
+    Mutation(
+        "store: two daemons share a state directory",
+        "meshd/opening.py",
+        "            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        "tests/store/test_lock.py",
+    ),
+    Mutation(
+        "store: the log is cut in its middle",
+        "meshd/store/changelog.py",
+        '        "DELETE FROM changes WHERE seq < coalesce("\n'
+        '        "(SELECT seq FROM changes WHERE at >= ? ORDER BY seq LIMIT 1),"\n'
+        '        " (SELECT max(seq) + 1 FROM changes))",\n',
+        '        "DELETE FROM changes WHERE at < ?",\n',
+        "tests/store/test_changelog.py",
+    ),
+)
