@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from meshd.core.scope import is_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _REMOTE_NAMES: Final = frozenset(
     {
@@ -60,6 +63,21 @@ def may_hang(path: str) -> bool:
     return mount is None or mount.may_hang
 
 
+def may_hang_within(path: str, is_entered: Callable[[str], bool]) -> bool:
+    """Whether a call at `path`, or below it where something is mounted, can hang with a server.
+
+    Args:
+        path: absolute, resolved.
+        is_entered: asked whether anybody goes into what is mounted at a place below.
+    """
+    mountinfo = Path("/proc/self/mountinfo").read_bytes()
+    mount = mount_of(path, mountinfo)
+    if mount is None or mount.may_hang:
+        return True
+    on_top = {below.point: below for below in _mounts(mountinfo) if is_within(below.point, path)}
+    return any(below.may_hang and is_entered(below.point) for below in on_top.values())
+
+
 def filesystem_name(path: str, mountinfo: bytes) -> str | None:
     """Return the type of the file system that holds `path`, as mount(8) names it."""
     mount = mount_of(path, mountinfo)
@@ -75,11 +93,9 @@ def mount_of(path: str, mountinfo: bytes) -> Mount | None:
             later one is on top.
     """
     best: Mount | None = None
-    for line in mountinfo.splitlines():
-        fields, _, rest = line.partition(b" - ")
-        mount_point = os.fsdecode(_ESCAPED.sub(_unescaped, fields.split(b" ")[4]))
-        if is_within(path, mount_point) and (best is None or len(mount_point) >= len(best.point)):
-            best = Mount(mount_point, os.fsdecode(rest.split(b" ")[0]))
+    for mount in _mounts(mountinfo):
+        if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
     return best
 
 
@@ -100,6 +116,14 @@ def mounts_within(path: str, mountinfo: bytes) -> frozenset[tuple[str, bytes]]:
         if is_within(place, path):
             mounts.add((place, b" ".join((mount_id, above, device, root))))
     return frozenset(mounts)
+
+
+def _mounts(mountinfo: bytes) -> Iterator[Mount]:
+    """Yield every mount; of two on one directory the later one is on top."""
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(b" - ")
+        point = os.fsdecode(_ESCAPED.sub(_unescaped, fields.split(b" ")[4]))
+        yield Mount(point, os.fsdecode(rest.split(b" ")[0]))
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

@@ -12,8 +12,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from meshd.core.quota import NO_QUOTAS, Quotas
-from meshd.core.scope import DEFAULT_EXCLUDES, Scope
+from meshd.core.scope import DEFAULT_EXCLUDES, Judgement, Scope
 from meshd.core.verdict import Circumstances
+from meshd.mounts import may_hang_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -71,6 +72,15 @@ def _quotas(limits: LimitSettings) -> Quotas:
     return Quotas(limits.manifests_per_root, limits.agents_per_owner)
 
 
+def _isolated(scan: ScanSettings, scope: Scope) -> frozenset[str]:
+    """Return the roots that need a process of their own: by the configuration, or by a mount."""
+
+    def may_hang(root: str) -> bool:
+        return may_hang_within(root, lambda point: scope.judge(point) == Judgement(root, None))
+
+    return frozenset(root for root in scope.roots if root in scan.isolated or may_hang(root))
+
+
 class Roots:
     """The holder of the current view.
 
@@ -95,6 +105,7 @@ class Roots:
         self._make_looker = make_looker
         self.changed: Callable[[], None] = lambda: None
         self._isolated: frozenset[str] = frozenset()
+        self._taken = (scan, limits)
         self.view = RootsView(Scope(roots=()), {}, {}, {})
         self.configure(scan, limits)
         self.deny(denied)
@@ -104,22 +115,23 @@ class Roots:
         with self._lock:
             old = self.view
             roots = tuple(scan.roots)
+            scope = replace(
+                scope_of(scan),
+                denied=old.scope.denied,
+                most_directories=None if limits is None else limits.directories_per_root,
+            )
+            isolated = _isolated(scan, scope)
             kept = {
                 root: looker
                 for root, looker in old.lookers.items()
-                if root in roots and (root in scan.isolated) == (root in self._isolated)
+                if root in roots and (root in isolated) == (root in self._isolated)
             }
-            self._isolated = frozenset(scan.isolated)
+            self._isolated, self._taken = isolated, (scan, limits)
             lookers = {
-                root: kept.get(root) or self._make_looker(root, root in scan.isolated)
-                for root in roots
+                root: kept.get(root) or self._make_looker(root, root in isolated) for root in roots
             }
             self.view = RootsView(
-                scope=replace(
-                    scope_of(scan),
-                    denied=old.scope.denied,
-                    most_directories=None if limits is None else limits.directories_per_root,
-                ),
+                scope=scope,
                 namespaces={root: tuple(names) for root, names in scan.namespaces.items()},
                 lookers=lookers,
                 states={root: state for root, state in old.states.items() if root in lookers},
@@ -129,6 +141,12 @@ class Roots:
             if lookers.get(root) is not looker:
                 looker.close()
         self.changed()
+
+    def remount(self) -> None:
+        """Take other lookers where, by what is mounted now, a root may hang, or no longer may."""
+        scan, limits = self._taken
+        if _isolated(scan, self.view.scope) != self._isolated:
+            self.configure(scan, limits)
 
     def deny(self, paths: Iterable[str]) -> None:
         """Take a new set of denied paths."""

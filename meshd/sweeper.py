@@ -253,6 +253,7 @@ class Sweeper:
             self._shared.clock.monotonic(),
             timestamp(self._shared.clock.wall_ns()),
         )
+        self._shared.roots.remount()
         view = self._shared.roots.view
         checks = {root: self._check(root, view) for root in view.lookers}
         # Looks count only under the states of the roots that were checked for them.

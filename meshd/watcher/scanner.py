@@ -304,7 +304,11 @@ class Scanner:
             return FileIdentity(top.device, top.inode) if top.inode else None
 
     def _remount(self) -> None:
-        """Look into what was mounted, or came to light when something was unmounted."""
+        """Look into what was mounted, or came to light when something was unmounted.
+
+        A root in which something may hang now is no longer ours before it is looked into.
+        """
+        self._shared.roots.remount()
         lookers = {table.root: looker for table, looker in self.lookers.items()}
         for root, places in self._mounts.compare(list(lookers)).items():
             table, work = lookers[root].table, Names(lookers[root].table)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [needs_fuse, pytest.mark.slow]
 
-SECONDS: Final = 2.0
+SECONDS: Final = 1.5
 _RUN: Final = f"""
 import runpy, sys, meshd.config.resolving, meshd.looker
 meshd.config.resolving.ANSWER_SECONDS = meshd.looker.REQUEST_SECONDS = {SECONDS}
@@ -209,6 +209,35 @@ def test_078_a_directory_that_hangs_makes_its_root_sick_and_keeps_no_other_waiti
         mirror.release()
         assert daemon.sweep()["sickRoots"] == []
         assert changed(before, daemon.agents()).keys() == {"victim"}
+        mirror.die()
+
+
+@pytest.mark.parametrize("backend", ["inotify", "none"])
+def test_078_a_server_below_a_local_root_hangs_a_process_and_not_the_daemon(
+    home: Path, root: Path, tmp_path: Path, backend: str
+) -> None:
+    """It is mounted while the daemon runs, by anybody; a call of the daemon's own never ended."""
+    behind, mounted, other = tmp_path / "behind", root / "mounted", tmp_path / "other"
+    mounted.mkdir()
+    save(root / "one", "one")
+    save(behind / "two", "two")
+    save(other / "three", "three")
+    alone = {"MESHD_SWEEP__INTERVAL": "24h", "MESHD_WATCH__BACKEND": backend}
+    with (
+        Daemon(home, root, other, environ=alone, through=IMPATIENT) as daemon,
+        Mirror(behind, mounted) as mirror,
+    ):
+        daemon.sweep()
+        assert daemon.agents().keys() == {"one", "two", "three"}
+        before = daemon.agents()
+        mirror.hang()
+        assert daemon.sweep("--full")["sickRoots"] == [str(root)]
+        save(other / "four", "four")
+        daemon.sweep()
+        assert changed(before, daemon.agents()).keys() <= {"one", "two", "four"}
+        assert daemon.agents()["four"]["status"] == "active"
+        assert daemon.stop() == 0
+        assert mirror.waiting() > 0
         mirror.die()
 
 
