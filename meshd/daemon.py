@@ -274,10 +274,10 @@ class Daemon:
     def _tick(self, banner: Banner) -> bool:
         """Do what time alone asks for; False when the store must be opened anew."""
         writer = self._store.writer
+        moved = False
         try:
-            if writer.submit(was_moved).result(timeout=STOP_DEADLINE):
-                writer.suspect = "the file was moved away"
-            elif not self._announced and self._parts.courses.last is not None:
+            moved = writer.submit(was_moved).result(timeout=STOP_DEADLINE)
+            if not moved and not self._announced and self._parts.courses.last is not None:
                 banner.swept(self._parts.courses.last)
                 self._announced = True
                 gc.freeze()  # nor is what the first sweep has found passed over again and again
@@ -286,23 +286,24 @@ class Daemon:
             self._notify_status()
         except MeshdError as error:
             # An actor that has ended is the next thing the main thread hears of.
-            self._note_trouble(error.message)
+            trouble: str | None = error.message
         except TimeoutError:
             # The watchdog is not fed: a writer that hangs is for the service manager to end.
-            self._note_trouble("the writer does not answer")
+            trouble = "the writer does not answer"
         else:
             watcher = self._parts.watcher
             deaf = watcher is not None and not watcher.alive(CANARY_DEADLINE)
-            self._note_trouble("the watcher does not hear" if deaf else self._parts.courses.trouble)
+            trouble = "the watcher does not hear" if deaf else self._parts.courses.trouble
             if not deaf:
                 self._notifier.watchdog()
-        if writer.suspect is None:
+        lost = "a file of it was moved away" if moved else writer.suspect
+        # A disk that does not answer says nothing of what is on it: one day it will. Without the
+        # files that are open here, no new connection can read anything.
+        unreadable = self._why_unreadable() if lost is not None and not moved else None
+        self._note_trouble(unreadable or trouble)
+        if lost is None or unreadable is not None:
             return True
-        if (unreadable := self._why_unreadable()) is not None:
-            # A disk that does not answer says nothing of what is on it: one day it will.
-            self._note_trouble(unreadable)
-            return True
-        self._log.error("database_lost", path=str(self._store.path), why=writer.suspect)
+        self._log.error("database_lost", path=str(self._store.path), why=lost)
         return False
 
     def _why_unreadable(self) -> str | None:

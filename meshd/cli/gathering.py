@@ -80,12 +80,15 @@ def _holder(directory: Path) -> int | None:
     from meshd.opening import LOCK
 
     try:
-        inode = (directory / LOCK).stat().st_ino
+        found = (directory / LOCK).stat()
         locks = Path("/proc/locks").read_text("ascii").splitlines()
     except OSError:
         return None
     # NUMBER: FLOCK ADVISORY WRITE PROCESS MAJOR:MINOR:INODE START END
-    held = [line.split() for line in locks if f":{inode} " in line and " FLOCK " in line]
+    held = [line.split() for line in locks if f":{found.st_ino} " in line and " FLOCK " in line]
+    # Files on other file systems have the same number; and some tell another device to stat.
+    exact = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    held.sort(key=lambda fields: exact not in fields)
     return next((int(fields[4]) for fields in held if fields[4].isdecimal()), None)
 
 

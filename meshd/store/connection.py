@@ -9,6 +9,7 @@ renamed and kept, the newest three of them.
 from __future__ import annotations
 
 import ctypes
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -217,7 +218,26 @@ def _quarantined(path: Path) -> list[str]:
 
 
 def was_moved(connection: apsw.Connection) -> bool:
-    """Whether the open database is no longer the file of its name (fault 117)."""
+    """Whether the open database, or a file beside it, is no longer that of its name.
+
+    What is committed to a log without a name is gone with the process (faults 117, 118).
+
+    Args:
+        connection: the writing one, inside a transaction: then the files beside it are open.
+    """
     answer = ctypes.c_int(0)
     connection.file_control("main", apsw.SQLITE_FCNTL_HAS_MOVED, ctypes.addressof(answer))
-    return bool(answer.value)
+    sides = [connection.filename + suffix for suffix in SIDE_FILES[1:]]
+    if answer.value or not all(os.path.exists(side) for side in sides):  # noqa: PTH110 - as SQLite names them
+        return True
+    # Somebody else may have made files of these names since.
+    unlinked = {f"{side} (deleted)" for side in sides}
+    with os.scandir("/proc/self/fd") as descriptors:
+        return any(_target(one.path) in unlinked for one in descriptors)
+
+
+def _target(link: str) -> str | None:
+    try:
+        return os.readlink(link)  # noqa: PTH115 - compared as text
+    except FileNotFoundError:
+        return None  # closed meanwhile

@@ -9,6 +9,7 @@ future stays unanswered, however the thread ends.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from concurrent.futures import Future
@@ -107,7 +108,7 @@ class Writer:
             self.stop()
             self._refuse_the_rest()
             if connection is not None:
-                connection.close()
+                _close(connection)
 
     def _next_batch(self) -> list[_Job] | None:
         """Wait for a job and take what came with it; None at the end."""
@@ -189,6 +190,17 @@ class Writer:
                 return
             if job is not None and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(StoppingError("the writer has stopped"))
+
+
+def _close(connection: apsw.Connection) -> None:
+    """Bring the log into the file, and close.
+
+    SQLite leaves that to the last connection: a reader, which may not. A log that somebody has
+    unlinked would be gone then (fault 118).
+    """
+    with contextlib.suppress(apsw.Error):  # the log stays, and the next start reads it
+        connection.wal_checkpoint()
+    connection.close()
 
 
 def _in_savepoint(connection: apsw.Connection, job: _Job) -> _Outcome:

@@ -185,5 +185,5 @@ def test_101_a_full_disk_is_borne_by_the_running_and_by_the_starting_daemon(
         daemon.wait_until(lambda: daemon.status()["degraded"] is None, "end of degraded")
         assert len(daemon.agents()) == AGENTS + 40
         assert daemon.status()["epoch"] == epoch
-        assert len([one for one in daemon.logged("degraded")]) <= 4
+        assert len(daemon.logged("degraded")) <= 4
         assert daemon.stop() == 0

@@ -277,6 +277,33 @@ def test_a_database_moved_away_while_open_is_noticed(what: str, database: Path) 
     connection.close()
 
 
+def test_a_connection_that_has_written_nothing_yet_is_where_it_was(database: Path) -> None:
+    connection = open_writing(database)
+    with transaction(connection):
+        assert not was_moved(connection)
+    connection.close()
+
+
+@pytest.mark.parametrize("what", ["renamed", "deleted", "replaced"])
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_a_file_beside_the_open_database_that_is_gone_is_noticed(
+    suffix: str, what: str, database: Path
+) -> None:
+    """Fault 118: SQLite itself goes on, and what it commits has no name."""
+    connection = open_writing(database)
+    set_meta("a")(connection)
+    side = database.with_name(database.name + suffix)
+    if what == "renamed":
+        side.rename(side.with_name("elsewhere"))
+    else:
+        side.unlink()
+    if what == "replaced":
+        side.touch()
+    with transaction(connection):
+        assert was_moved(connection)
+    connection.close()
+
+
 # quarantine
 
 
