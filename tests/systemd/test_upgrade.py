@@ -26,6 +26,40 @@ chmod 755 /usr/local/bin/meshd-newer
 DROP_IN: Final = "[Service]\nExecStart=\nExecStart=/usr/local/bin/{} run\n"
 
 
+SLOWLY: Final = """
+import sys, time
+import meshd.opening
+from meshd.cli import main
+sys.argv[0] = "/usr/local/bin/meshd"
+migrate = meshd.opening.migrate
+def slowly(connection, at):
+    until = time.monotonic() + 12
+    while time.monotonic() < until:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
+            " SELECT count(*) FROM n"
+        ).fetchall()
+    return migrate(connection, at)
+meshd.opening.migrate = slowly
+sys.exit(main())
+"""
+
+
+def test_a_migration_may_take_longer_than_a_start(service: SystemService) -> None:
+    """12 s of 10: while it moves, the manager is asked for more time."""
+    service.box.write("/usr/local/lib/slowly.py", SLOWLY)
+    program = "/usr/local/bin/meshd-python /usr/local/lib/slowly.py run"
+    service.drop_in(
+        "slowly.conf", f"[Service]\nExecStart=\nExecStart={program}\nTimeoutStartSec=10s\n"
+    )
+    service.start()
+    assert service.shown("NRestarts") == "0"
+    took = int(service.shown("ActiveEnterTimestampMonotonic")) - int(
+        service.shown("InactiveExitTimestampMonotonic")
+    )
+    assert took > 12_000_000  # microseconds
+
+
 @pytest.mark.slow
 def test_an_upgrade_migrates_and_a_downgrade_has_a_way_back(service: SystemService) -> None:
     box = service.box
