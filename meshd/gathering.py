@@ -56,8 +56,10 @@ class Gathering:
         if not self._paths:
             self._since = now
         self._paths += paths
-        if len(self._paths) >= LIMIT or (self._paths and now - self._since >= LONGEST):
-            self.put()
+        is_late = now - self._since >= LONGEST
+        while len(self._paths) >= LIMIT or (self._paths and is_late):
+            part, self._paths = self._paths[:LIMIT], self._paths[LIMIT:]
+            self._put(part)
             looked = CaughtUp()
             self._shared.inbox.post(looked)
             self._wait(looked.future)
@@ -70,8 +72,11 @@ class Gathering:
         """
         paths, self._paths = self._paths, []
         if paths:
-            self._shared.inbox.put(
-                [Hint(path, self._source) for path in paths],
-                root_of=lambda path: self._owner(path) or path,
-                block=True,
-            )
+            self._put(paths)
+
+    def _put(self, paths: list[str]) -> None:
+        self._shared.inbox.put(
+            [Hint(path, self._source) for path in paths],
+            root_of=lambda path: self._owner(path) or path,
+            block=True,
+        )

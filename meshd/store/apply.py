@@ -1,7 +1,7 @@
 """Carrying out a plan: changes, rows and log entries in the caller's one transaction (R5).
 
 Owns the statements that change the registry. Promises: ids that swap paths never collide,
-because every path a plan touches is given up before any is taken.
+because every path that changes hands is given up before any is taken.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def apply(connection: apsw.Connection, plan: Plan, at: str) -> list[int]:
         for change, number in zip(plan.changes, numbers, strict=True)
         if change.agent_id is not None
     }
-    moving = [(row.id,) for row in plan.rows] + [(agent_id,) for agent_id in plan.removed]
     connection.executemany(
-        "UPDATE agents SET project_path = NULL WHERE id = ? AND project_path IS NOT NULL", moving
+        "UPDATE agents SET project_path = NULL WHERE id = ? AND project_path IS NOT ?",
+        ((row.id, _encoded(row.project_path)) for row in plan.rows),
     )
     connection.executemany("DELETE FROM agents WHERE id = ?", ((one,) for one in plan.removed))
     connection.executemany(
@@ -75,6 +75,10 @@ def apply(connection: apsw.Connection, plan: Plan, at: str) -> list[int]:
     )
     upsert_claims(connection, plan.claims)
     return numbers
+
+
+def _encoded(path: str | None) -> bytes | None:
+    return None if path is None else os.fsencode(path)
 
 
 def _stamped(row: Agent, seq: int | None, at: str) -> Sequence[Value]:

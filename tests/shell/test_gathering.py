@@ -45,8 +45,8 @@ def paths(count: int, start: int = 0) -> list[str]:
 def test_a_part_is_what_one_batch_takes_and_the_walk_waits_until_it_was_looked_at() -> None:
     line = Line()
 
-    for start in range(0, 2 * LIMIT + 1, 64):
-        line.gathering.add(paths(64, start))
+    for start in range(0, 2 * LIMIT + 1, 500):
+        line.gathering.add(paths(500, start))
 
     assert line.parts == [LIMIT, LIMIT]
 
