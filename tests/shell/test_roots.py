@@ -18,7 +18,7 @@ from meshd.clock import SystemClock
 from meshd.core.model import Outcome, Reason, RootIdentity, Source
 from meshd.looker import IsolatedLooker, LocalLooker, make_looker, syscalls
 from meshd.looker.syscalls import filesystem_of, open_by_components, open_directory
-from meshd.mounts import Mount, filesystem_name, may_hang
+from meshd.mounts import Mount, filesystem_name, may_hang, may_hang_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,6 +317,24 @@ MOUNTINFO = b"""\
 )
 def test_the_longest_mount_point_names_the_file_system(path: str, kind: str) -> None:
     assert filesystem_name(path, MOUNTINFO) == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "entered", "hangs"),
+    [
+        ("/home/me/local", (), False),
+        ("/mnt", ("/mnt/twice",), True),
+        ("/mnt", ("/mnt/with space",), True),
+        ("/mnt", (), False),  # nobody goes into what is mounted there
+        ("/home/me", (), True),
+        ("/srv", ("/mnt/twice",), False),
+    ],
+)
+def test_what_is_mounted_below_a_path_may_hang_who_enters_it(
+    path: str, entered: tuple[str, ...], hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshd.mounts.Path.read_bytes", lambda _: MOUNTINFO)
+    assert may_hang_within(path, entered.__contains__) is hangs
 
 
 def test_a_local_root_is_looked_at_in_process_unless_it_is_marked(root: Path) -> None:
