@@ -6,11 +6,13 @@ the rows must be the oracle's; after every step the invariants must hold.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
@@ -26,7 +28,11 @@ from hypothesis.stateful import (
 from meshd.commands import Allow, Deny, SweepBegan
 from meshd.core.model import ClaimOutcome, Hint, Source
 from tests.harness import SteppedClock, World, write_bytes, write_manifest
+from tests.stateful.footprint import lies_below
 from tests.stateful.oracle import Look, Oracle, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOTS = ("one", "two")
 PLACES = tuple(f"{root}/{place}" for root in ROOTS for place in ("p", "q", "r", "deep/s"))
@@ -34,7 +40,7 @@ IDS = ("a", "b", "c", "d")
 INTERVAL, GRACE = 300, 900
 
 # Read at import: a test runs in a cleared environment. Raise it to search longer.
-EXAMPLES = int(os.environ.get("MESHD_MACHINE_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("MESHD_MACHINE_EXAMPLES", "60"))
 
 places = st.sampled_from(PLACES)
 ids = st.sampled_from(IDS)
@@ -191,13 +197,15 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(some=st.sets(places, min_size=1))
     def events(self, some: set[str]) -> None:
         """Events about some places arrive, and settle; the rest of what happened is missed."""
-        self.world.hint(*(Path(self.path(place)) for place in sorted(some)))
-        self.world.settle()
+        with self.untouched():
+            self.world.hint(*(Path(self.path(place)) for place in sorted(some)))
+            self.world.settle()
         self.believe_the_rows()
 
     @rule(place=places)
     def deny(self, place: str) -> None:
-        self.world.act(Deny(self.path(place), None, "test"))
+        with self.untouched():
+            self.world.act(Deny(self.path(place), None, "test"))
         self.denied.add(place)
         self.believe_the_rows()
 
@@ -221,7 +229,8 @@ class RegistryMachine(RuleBasedStateMachine):
         self.clock.step(minutes * 60)
         # The sweep looks twice, the second time after the settle time, and its clocks count
         # to its end; the oracle is told of the same moment.
-        self.world.sweep(full=full, confirm=True)
+        with self.untouched():
+            self.world.sweep(full=full, confirm=True)
         disk = {self.path(place): self.look(place) for place in PLACES}
         roots = {self.path(place): place.partition("/")[0] for place in PLACES}
         self.oracle.sweep(disk, roots, set(ROOTS) - self.away, self.clock.monotonic())
@@ -236,6 +245,45 @@ class RegistryMachine(RuleBasedStateMachine):
         seq = self.world.seq()
         self.sweep(full=False, minutes=0)
         assert self.world.seq() == seq
+
+    @rule()
+    def reload_the_same(self) -> None:
+        """I19: the configuration that is in force already changes nothing."""
+        seq = self.world.seq()
+        with self.untouched():
+            self.world.parts.configure(self.world.settings)
+            self.world.settle()
+        # What was put off before settles meanwhile; a reload itself tells nothing.
+        assert not {kind for kind, _ in self.world.kinds(seq)} & {"unscanned", "root_sick"}
+        self.believe_the_rows()
+
+    @rule()
+    def lose_the_database(self) -> None:
+        """I12: what a sweep finds without it is what one found with it, but for what it waits."""
+        if self.away:
+            return
+        self.sweep(full=False, minutes=0)
+        before = self.world.live()
+        self.world.stop()
+        for file in (self.base / "state").glob("meshd.db*"):
+            file.unlink()
+        self.world = self.new_world()
+        self.oracle.last_sweep.clear()
+        with self.untouched():
+            self.world.sweep(confirm=True)
+        invalid = {self.path(one) for one in PLACES if self.look(one).outcome == "invalid"}
+        kept = {agent_id: path for agent_id, path in before.items() if path not in invalid}
+        assert self.world.live() == kept
+        self.oracle.observe(set(ROOTS), self.clock.monotonic())
+        self.believe_the_rows()
+
+    @contextlib.contextmanager
+    def untouched(self) -> Iterator[None]:
+        """I10: nothing on the disk is changed meanwhile."""
+        roots = [path for path in self.base.iterdir() if path.name != "state"]
+        before = lies_below(*roots)
+        yield
+        assert lies_below(*roots) == before
 
     # what is
 
@@ -271,6 +319,16 @@ class RegistryMachine(RuleBasedStateMachine):
             paths = [agent.project_path for agent in self.world.agents.values()]
             held = [path for path in paths if path is not None]
             assert len(held) == len(set(held))
+
+    @invariant()
+    def the_relay_has_the_live_rows(self) -> None:
+        """I18: an endpoint for everybody who is live, and for nobody else."""
+        if not hasattr(self, "world"):
+            return
+        with self.world.store.reading() as registry:
+            endpoints = {one.endpoint.subject: str(one.state) for one in registry.endpoints()}
+        live = [agent for agent in self.world.agents.values() if agent.live]
+        assert endpoints == {f"relay.agent.{one.namespace}.{one.id}": "live" for one in live}
 
     @invariant()
     def valid_claims_and_live_rows_agree(self) -> None:
