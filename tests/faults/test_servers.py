@@ -241,6 +241,25 @@ def test_078_a_server_below_a_local_root_hangs_a_process_and_not_the_daemon(
         mirror.die()
 
 
+def test_078_a_server_below_a_root_that_is_a_root_itself_costs_the_outer_one_nothing(
+    home: Path, root: Path, tmp_path: Path
+) -> None:
+    behind, mounted = tmp_path / "behind", root / "mounted"
+    mounted.mkdir()
+    save(behind / "two", "two")
+    alone = {"MESHD_SWEEP__INTERVAL": "24h"}
+    with (
+        Mirror(behind, mounted) as mirror,
+        Daemon(home, root, mounted, environ=alone, through=IMPATIENT) as daemon,
+    ):
+        mirror.hang()
+        save(root / "one", "one")
+        assert daemon.sweep("--full")["sickRoots"] == [str(mounted)]
+        assert daemon.agents().keys() == {"one", "two"}
+        assert daemon.root(root)["watchedDirectories"] == daemon.root(root)["wantedDirectories"] > 0
+        mirror.die()
+
+
 def workers(daemon: Daemon) -> list[int]:
     """Return the processes that the daemon has started."""
     pid = daemon.process.pid
