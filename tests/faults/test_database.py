@@ -18,6 +18,7 @@ from meshd.opening import LOCK
 from meshd.store import connection as connecting
 from meshd.store.connection import WAL_LIMIT_BYTES, examine, open_reading, open_writing
 from meshd.store.transactions import transaction
+from tests.faults.fuse import Mirror, needs_fuse
 from tests.faults.tools import needs_root
 from tests.harness import World, write_manifest
 from tests.store.conftest import database, migrated
@@ -158,6 +159,23 @@ def test_116_nothing_that_this_process_does_to_the_file_gives_up_its_lock(world:
     finally:
         go_on.set()
         future.result(timeout=10)
+
+
+@needs_fuse
+@pytest.mark.slow
+def test_121_a_state_directory_on_a_file_system_behind_a_server_is_refused(
+    tmp_path: Path, root: Path
+) -> None:
+    """SQLite's locks do not hold there."""
+    home, served = tmp_path / "h", tmp_path / "served"
+    (home / "state").mkdir(parents=True)
+    served.mkdir()
+    with Mirror(served, home / "state"):
+        daemon = Daemon(home, root)
+        ran = daemon.cli("run", str(root))
+        assert (ran.returncode, "network file system" in ran.stderr) == (5, True)
+        assert "local disk" in ran.stderr
+        assert list(served.rglob("meshd.db*")) == []
 
 
 @needs_root
