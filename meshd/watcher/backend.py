@@ -66,11 +66,6 @@ class Backend:
         """What to wait for: readable where events are."""
         return tuple(one.descriptor for one in self._open())
 
-    @property
-    def hears_all(self) -> bool:
-        """Whether events come of directories, too, that nobody watches."""
-        return self._fanotify is not None
-
     def add(self, directory: int, mask: int) -> int:
         """Watch a directory that is open; one that is watched keeps its watch.
 

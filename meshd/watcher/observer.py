@@ -48,8 +48,8 @@ HINTED: Final = "hinted"
 LOST: Final = "lost"
 
 REST_SECONDS: Final = 0.002
-"""Pause after a reading that told nothing of any root: what fanotify hears is a whole file system,
-and one who writes to it all the time would else be read all the time. Well below the three
+"""Pause after a reading in which nothing happened where anybody watches: fanotify hears a whole
+file system, and who writes to it all the time would else be read all the time. Less than the three
 milliseconds in which half of all saves reach their rows (design: speed)."""
 
 
@@ -223,16 +223,16 @@ class RootsObserver(BaseObserver):
         else:
             self.before_read()
             events = self._backend.read(self._canary.watch)
-        is_telling = self._emit(events)
+        self._emit(events)
         failed = False
         while not event_queue.empty():
             failed = not self._dispatch_one(event_queue) or failed
         if failed:
             self._lose_all()
-        is_telling = self._pass_cookies(events) or is_telling
+        self._pass_cookies(events)
         if len(events) < REMOVALS_PER_READ:
             self._placed.was_read()
-        if events and not is_telling:
+        if events and not self._is_ours(events):
             self._rest()
 
     def _wait(self) -> bool:
@@ -254,12 +254,17 @@ class RootsObserver(BaseObserver):
             self._see_mounts()
         return not ready.isdisjoint(descriptors)
 
+    def _is_ours(self, events: list[RawEvent]) -> bool:
+        """Whether anything happened where somebody watches."""
+        return any(
+            watch == self._canary.watch or self._placed.nodes_of(watch) for watch, _, _, _ in events
+        )
+
     def _rest(self) -> None:
         """Let what others do on the same file system gather, rather than wake for each of it."""
-        if self._backend is not None and self._backend.hears_all:
-            poll = select.poll()
-            poll.register(self._wakeup, select.POLLIN)
-            poll.poll(1000 * REST_SECONDS)
+        poll = select.poll()
+        poll.register(self._wakeup, select.POLLIN)
+        poll.poll(1000 * REST_SECONDS)
 
     def _see_mounts(self) -> None:
         """Have looked into what was mounted or unmounted, marks that ended with it included."""
@@ -267,18 +272,14 @@ class RootsObserver(BaseObserver):
         if self._backend is not None and self._backend.remounted():
             self._lose_events("a file system was unmounted, and its mark with it", None)
 
-    def _emit(self, events: list[RawEvent]) -> bool:
-        """Hand on what was heard; return whether anything was."""
-        heard_of = self._translator.translate(events)
-        for table, heard in heard_of.items():
+    def _emit(self, events: list[RawEvent]) -> None:
+        for table, heard in self._translator.translate(events).items():
             emitter = self.emitter_of(table)
             if emitter is not None:
                 emitter.emit(heard)
         if any(mask & kernel.OVERFLOW for _, mask, _, _ in events):
             limit = None if self._backend is None else self._backend.queue_limit()
             self._lose_events("the queue of the kernel was full", limit)
-            return True
-        return bool(heard_of)
 
     def _lose_events(self, why: str, limit: int | None) -> None:
         """Say that events were lost. Nothing is torn down: the sweep mends what is wrong."""
@@ -305,15 +306,11 @@ class RootsObserver(BaseObserver):
             emitter.counts.failures += 1
             self.handler.lose(emitter.looker.root)
 
-    def _pass_cookies(self, events: list[RawEvent]) -> bool:
-        """Let cookies follow, through the scans, what was heard before them.
-
-        Returns:
-            Whether the canary was heard.
-        """
+    def _pass_cookies(self, events: list[RawEvent]) -> None:
+        """Let cookies follow, through the scans, what was heard before them."""
         told = [(mask, name) for watch, mask, _, name in events if watch == self._canary.watch]
         if not told:
-            return False
+            return
         self.heard_at = self._clock.monotonic()
         waiters = self._canary.passed(name for _, name in told)
         if waiters:
@@ -322,7 +319,6 @@ class RootsObserver(BaseObserver):
             self._scans.put(Passed(waiters, is_checked=True))
         if any(mask & kernel.IGNORED for mask, _ in told):
             self._canary.lose("the canary directory was removed", is_blind=True)
-        return True
 
 
 def _nothing() -> None:
