@@ -133,6 +133,17 @@ class Services:
         """Ids that everyone may reach and that may reach everyone."""
         return self._parts.shared.trust.system
 
+    @property
+    def waiting(self) -> int:
+        """How many projects wait in the inbox."""
+        return len(self._inbox)
+
+    @property
+    def relay_failures(self) -> int:
+        """How often a relay outside the database failed; 0 without one."""
+        announcer = self._parts.announcer
+        return 0 if announcer is None else announcer.failures
+
     def state(self) -> DaemonState:
         """Return what the daemon knows of itself now."""
         return self._daemon.state()

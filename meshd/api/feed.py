@@ -104,6 +104,11 @@ class Feed:
         finally:
             self._streams.discard(transport)
 
+    @property
+    def subscribers(self) -> int:
+        """How many streams are open. For any thread."""
+        return len(self._streams)
+
     async def place(self, position: Position | None) -> int:
         """Return the number to go on from; None stands for the newest.
 

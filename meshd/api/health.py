@@ -6,6 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
 from starlette.responses import Response
 
 from meshd.api import schemas
@@ -39,6 +40,7 @@ async def readyz(daemon: Daemon) -> Reply:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics(daemon: Daemon) -> Response:
+def metrics(daemon: Daemon, request: Request) -> Response:
     """Figures for Prometheus."""
-    return Response(exposition(daemon), media_type=CONTENT_TYPE_LATEST)
+    subscribers: int = request.app.state.feed.subscribers
+    return Response(exposition(daemon, subscribers), media_type=CONTENT_TYPE_LATEST)

@@ -35,8 +35,9 @@ _UNSETTLED: Final = (EndpointState.PENDING, EndpointState.RETIRED)
 class MeshCollector(Collector):
     """The daemon's figures at the moment of a scrape."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, subscribers: int) -> None:
         self._services = services
+        self._subscribers = subscribers
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -58,6 +59,16 @@ class MeshCollector(Collector):
         commits = CounterMetricFamily("meshd_writer_commits", "Transactions that wrote.")
         commits.add_metric([], services.store.writer.commits)
         yield commits
+        spent = CounterMetricFamily("meshd_writer_commit_seconds", "What these transactions took.")
+        spent.add_metric([], services.store.writer.commit_seconds)
+        yield spent
+        yield _gauge("meshd_inbox_length", "Projects that wait to be looked at.", services.waiting)
+        yield _gauge("meshd_feed_subscribers", "Open streams of events.", self._subscribers)
+        failures = CounterMetricFamily(
+            "meshd_relay_failures", "Calls that the relay outside failed."
+        )
+        failures.add_metric([], services.relay_failures)
+        yield failures
         yield _gauge("meshd_change_log_seq", "Number of the newest entry.", seq)
         yield from _of_state(services.state())
         yield from _of_watching(services.coverage())
@@ -100,10 +111,19 @@ def _of_watching(coverage: Mapping[str, Coverage]) -> Iterator[Metric]:
 def _root_states(services: Services) -> Mapping[str, int]:
     view = services.roots.view
     known = [view.states.get(root) for root in view.lookers]
+    last = services.state().last_sweep
+    truncated = {} if last is None else last.truncated
     counts = Counter(
-        "unscanned" if state is None else "healthy" if state.healthy else "sick" for state in known
+        "unscanned"
+        if state is None
+        else "sick"
+        if not state.healthy
+        else "truncated"
+        if state.path in truncated
+        else "healthy"
+        for state in known
     )
-    return {word: counts[word] for word in ("healthy", "sick", "unscanned")}
+    return {word: counts[word] for word in ("healthy", "truncated", "sick", "unscanned")}
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:
@@ -124,9 +144,14 @@ def _counted(name: str, help_text: str, label: str, values: Mapping[str, int]) -
     return family
 
 
-def exposition(services: Services) -> bytes:
-    """Return every metric in the text format."""
+def exposition(services: Services, subscribers: int) -> bytes:
+    """Return every metric in the text format.
+
+    Args:
+        services: the daemon.
+        subscribers: open streams of the feed, which the API knows.
+    """
     registry = CollectorRegistry()
-    registry.register(MeshCollector(services))
+    registry.register(MeshCollector(services, subscribers))
     ProcessCollector(registry=registry)  # memory, processor time, descriptors
     return generate_latest(registry)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import apsw
 
+from meshd.clock import SystemClock
 from meshd.errors import StoppingError, StoreError
 from meshd.store.connection import open_writing
 from meshd.store.transactions import transaction
@@ -52,6 +53,7 @@ class Writer:
 
     Attributes:
         commits: how many batches wrote something.
+        commit_seconds: what these took in all, from their beginning to the end of the commit.
         committed: called in the writer's thread after each of them; must return at once.
         suspect: what made the database look damaged, None while it does not. Whether it is,
             only an examination says.
@@ -68,6 +70,8 @@ class Writer:
         self._closed = False
         self._poisoned = False
         self.commits = 0
+        self.commit_seconds = 0.0
+        self._clock = SystemClock()
         self.committed: Callable[[], None] = lambda: None
         self.suspect: str | None = None
 
@@ -158,6 +162,7 @@ class Writer:
         """Run a batch in one transaction and return what became of each operation."""
         outcomes = []
         wrote = False
+        began = self._clock.monotonic()
         with transaction(connection):
             for job in batch:
                 before = connection.total_changes()
@@ -172,6 +177,7 @@ class Writer:
                 self._before_commit(connection)
         if wrote:
             self.commits += 1
+            self.commit_seconds += self._clock.monotonic() - began
             self.committed()
         return outcomes
 

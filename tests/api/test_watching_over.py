@@ -66,6 +66,10 @@ def test_metrics_tell_what_the_registry_holds_now(daemon: Daemon) -> None:
         ("meshd_claims", "invalid"): 1.0,
         ("meshd_roots", "healthy"): 1.0,
         ("meshd_roots", "sick"): 0.0,
+        ("meshd_roots", "truncated"): 0.0,
+        ("meshd_inbox_length",): 0.0,
+        ("meshd_feed_subscribers",): 0.0,
+        ("meshd_relay_failures_total",): 0.0,
         ("meshd_build_info", __version__): 1.0,
         ("meshd_ready",): 1.0,
         ("meshd_writer_commits_total",): float(daemon.store.writer.commits),
@@ -73,6 +77,7 @@ def test_metrics_tell_what_the_registry_holds_now(daemon: Daemon) -> None:
     }
     assert expected == {key: figures[key] for key in expected}
     assert figures["meshd_last_sweep_seconds",] > 0.0
+    assert figures["meshd_writer_commit_seconds_total",] > 0.0
 
 
 def test_metrics_tell_of_each_root_how_it_is_watched(
