@@ -7,11 +7,15 @@ follows from what was not committed.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from meshd.batch import commit_operation, mend_operation
 from meshd.clock import timestamp
-from meshd.core.model import Kind
+from meshd.core.allowance import Allowance
+from meshd.core.model import Kind, Source
 from meshd.core.verdict import OPERATOR_ACTS, Stand
 from meshd.relay.embedded import SETTLED
 
@@ -23,18 +27,36 @@ if TYPE_CHECKING:
 
     from meshd.batch import Committed, Decidable
     from meshd.clock import Clock
-    from meshd.core.model import Change, Reason, Source
+    from meshd.core.model import Change, Reason
     from meshd.core.verdict import Verdict
     from meshd.signatures import Signatures
     from meshd.store.store import Store
 
-# More changes of one sweep than this are logged as one summary; the change log has each.
+# More changes at once than this are logged as one summary; the change log has each. What comes in
+# smaller portions has the same ceiling a minute, but for what somebody asked for (fault 50).
 TOLD_ONE_BY_ONE = 100
+_ALLOWANCE_SECONDS = 60.0
+_SUMMARIES = 10
+_EXAMPLES = 3
 
 _WARNINGS = {Kind.UNREACHABLE, Kind.DISPLACED, Kind.REFUSED, Kind.INVALID, Kind.HELD}
 _ERRORS = {Kind.ROOT_SICK}
 # What a thing left, where that says more than what it came to.
 _FROM = {Kind.RELOCATED: "projectPath", Kind.ENDPOINT: "subject"}
+
+
+@dataclass(slots=True)
+class _Untold:
+    """Changes that wait for a summary: how many of each kind, and the paths of the first."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def note(self, changes: Sequence[tuple[int, Change]]) -> None:
+        """Count changes in."""
+        self.kinds.update(str(change.kind) for _, change in changes)
+        paths = (change.path for _, change in changes if change.path is not None)
+        self.examples += islice(paths, _EXAMPLES - len(self.examples))
 
 
 class Committer:
@@ -59,6 +81,9 @@ class Committer:
         self._signatures = signatures
         self._log = log
         self.is_outbox = is_outbox
+        self._allowance = Allowance(TOLD_ONE_BY_ONE, _ALLOWANCE_SECONDS)
+        self._summaries = Allowance(_SUMMARIES, _ALLOWANCE_SECONDS)
+        self._untold = _Untold()
         self.committed: Callable[[], None] = lambda: None
         # How many paths of each root could not be read, as the log was told.
         self._unreadable: dict[str, int] = {}
@@ -145,11 +170,35 @@ class Committer:
             self._log.info("readable", root=root)
         self._unreadable = {root: count for root, (count, _) in found.items()}
 
+    def _may_tell_each(self, changes: Sequence[tuple[int, Change]], now: float) -> bool:
+        if len(changes) > TOLD_ONE_BY_ONE:
+            return False
+        if any(change.source is Source.API or change.kind in _ERRORS for _, change in changes):
+            return True
+        return self._allowance.spend(len(changes), now)
+
+    def _tell_untold(self) -> None:
+        """Log one event for all that was not told, if there is any; a sweep's end does at last."""
+        untold, self._untold = self._untold, _Untold()
+        if untold.kinds:
+            tell = self._log.warning if untold.kinds.keys() & _WARNINGS else self._log.info
+            tell(
+                "changed",
+                changes=untold.kinds.total(),
+                kinds=", ".join(f"{count} {kind}" for kind, count in untold.kinds.most_common()),
+                examples=untold.examples,
+                why="the change log has each",
+            )
+
     def tell(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Log one event per change, or one for all when there are very many."""
-        if len(changes) > TOLD_ONE_BY_ONE:
-            self._log.info("changed", changes=len(changes), why="the change log has each")
+        now = self._clock.monotonic()
+        if not self._may_tell_each(changes, now):
+            self._untold.note(changes)
+            if self._summaries.spend(1, now):
+                self._tell_untold()
             return
+        self._tell_untold()
         for seq, change in changes:
             after = change.after or {}
             before = change.before or {}

@@ -35,7 +35,7 @@ ASKING: Final = (
     ("roots", "list"),
     ("denied",),
     ("discover",),
-    ("wait", "{agent}"),
+    ("wait", "{agent}", "--for", "registered"),
     ("db", "check"),
     ("check-config",),
     ("check-manifest", "{project}"),
@@ -113,7 +113,7 @@ def by_routes(daemon: Daemon, agent: str) -> Said:
 
 def request(daemon: Daemon, target: str, *options: str) -> str:
     """Return the whole answer to a request on the daemon's socket."""
-    words = ["curl", "-s", "-i", "--max-time", "30", "--unix-socket", daemon.socket, *options]
+    words = ["curl", "-s", "-i", "--max-time", "30", "--unix-socket", str(daemon.socket), *options]
     done = subprocess.run([*words, f"http://meshd{target}"], capture_output=True, check=True)
     return done.stdout.decode("utf-8", "surrogateescape")
 
