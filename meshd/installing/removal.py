@@ -8,15 +8,18 @@ so does what somebody changed by hand.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meshd.errors import AlreadyRunningError
 from meshd.installing.files import is_ours
-from meshd.opening import locked
+from meshd.opening import LOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from meshd.installing.manager import Manager
@@ -52,7 +55,7 @@ def remove(manager: Manager, *, data: bool) -> Removed:
     if manager.is_active() or manager.is_enabled():
         manager.tell("disable", "--now", target.unit)
     has_data = target.state.is_dir()
-    with locked(target.state) if data and has_data else contextlib.nullcontext():
+    with _unused(target.state) if data and has_data else contextlib.nullcontext():
         removed = _remove_files(manager)
         if data and has_data:
             # In the state directory lies nothing that cannot be built again but denials and rules.
@@ -83,6 +86,33 @@ def _remove_files(manager: Manager) -> list[Path]:
     if catalogue in removed:
         manager.learn_explanations()
     return removed
+
+
+@contextlib.contextmanager
+def _unused(state: Path) -> Iterator[None]:
+    """Keep a registry from being used for the length of a block.
+
+    Unlike the daemon's own way to the lock this writes nothing and follows nothing: root must not
+    where a user may have put a link.
+
+    Raises:
+        AlreadyRunningError: a daemon uses it.
+    """
+    try:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(state / LOCK, flags)
+    except OSError:  # without a lock of its own no daemon runs there
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise AlreadyRunningError(
+            f"a daemon that is no service uses {state}", hint="stop it first"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _other_instances(target: Target) -> list[Path]:

@@ -286,6 +286,19 @@ def test_data_that_a_daemon_uses_stays(target: Target, told: Told) -> None:
     assert target.roots_drop_in.exists()
 
 
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_link_in_the_place_of_the_lock_costs_nobody_a_file(
+    target: Target, told: Told, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    """Root removes what lies in a directory of the user's."""
+    install(target, "/srv")
+    victim = tmp_path / "victim"
+    victim.write_text("kept", "utf-8")
+    link(victim, target.state / "meshd.lock")
+    assert target.state in remove(Manager(target), data=True).removed
+    assert victim.read_text("utf-8") == "kept"
+
+
 def test_a_removal_takes_what_was_written_and_leaves_the_rest(target: Target, told: Told) -> None:
     install(target, "/srv")
     other = target.drop_ins / "mine.conf"
