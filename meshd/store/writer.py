@@ -101,18 +101,33 @@ class Writer:
         try:
             connection = open_writing(self._path)
             while (batch := self._next_batch()) is not None:
+                if connection is None and (connection := self._reopened(batch)) is None:
+                    continue
                 self._answer(connection, batch)
                 if self._poisoned:
                     # After an I/O error the connection's idea of the file is not to be
                     # trusted; a new one reads it again (fault 102).
                     connection.close()
-                    connection = open_writing(self._path)
-                    self._poisoned = False
+                    connection, self._poisoned = None, False
         finally:
             self.stop()
             self._refuse_the_rest()
             if connection is not None:
                 _close(connection)
+
+    def _reopened(self, batch: list[_Job]) -> apsw.Connection | None:
+        """Return a new connection; while there is none, a batch is refused and the next tries.
+
+        What lies there now, and whether it can be read, an examination says.
+        """
+        try:
+            return open_writing(self._path)
+        except StoreError as error:
+            self.suspect = error.message
+            for job in batch:
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(error)
+            return None
 
     def _next_batch(self) -> list[_Job] | None:
         """Wait for a job and take what came with it; None at the end."""

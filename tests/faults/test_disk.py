@@ -35,12 +35,12 @@ class Refusal:
     Attributes:
         inject: what strace does to which calls.
         is_writing: whether only what writes is refused.
-        codes: with which a sweep that finds something, and a denial, end meanwhile.
+        may_sweep: whether a sweep that finds something may succeed meanwhile.
     """
 
     inject: str
     is_writing: bool = True
-    codes: tuple[int, int] = (1, 1)
+    may_sweep: bool = False
 
     @property
     def is_lasting(self) -> bool:
@@ -57,8 +57,8 @@ REFUSALS: Final = {
     "103_every_other_write_fails": Refusal("pwrite64,write:error=EIO:when=2+2"),
     "104_a_read_fails": Refusal("pread64:error=EIO", is_writing=False),
     "104_one_read_fails": Refusal("pread64:error=EIO:when=1", is_writing=False),
-    # What is open stays open; a denial needs its mirror to be written.
-    "101_no_descriptor_is_left": Refusal("openat:error=EMFILE", codes=(0, 1)),
+    # What is open stays open, and may do for a sweep; a denial needs its mirror to be written.
+    "101_no_descriptor_is_left": Refusal("openat:error=EMFILE", is_writing=False, may_sweep=True),
 }
 
 
@@ -130,12 +130,11 @@ def test_101_to_104_a_disk_that_refuses_degrades_and_costs_nothing(stage: Stage,
         swept = daemon.cli("sweep")
         denied = daemon.cli("deny", str(stage.root / "none"))
         if refusal.is_lasting:
-            ended = (swept.returncode, denied.returncode)
-            assert ended == refusal.codes, swept.stderr + denied.stderr
+            assert denied.returncode == 1, denied.stderr
+            assert swept.returncode == 1 or refusal.may_sweep, swept.stdout
             if refusal.is_writing:
                 # What is committed is answered, and what is wrong is said.
-                known = before if swept.returncode else before.keys() | {newcomer}
-                assert daemon.agents().keys() == set(known)
+                assert daemon.agents() == before
                 daemon.wait_until(lambda: daemon.status()["degraded"] is not None, "degraded")
                 assert "degraded" in daemon.cli("status").stdout
                 findings = daemon.ask("doctor")["findings"]
