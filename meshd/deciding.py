@@ -15,7 +15,7 @@ from meshd.batch import NO_RIDER, Decidable
 from meshd.core.model import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from meshd.batch import Committed, Rider
     from meshd.core.verdict import SweepContext
@@ -40,6 +40,7 @@ class Deciding:
         *,
         rider: Rider = NO_RIDER,
         unregistered: frozenset[str] = frozenset(),
+        approvers: Mapping[str, str] | None = None,
     ) -> Committed:
         """Look at projects and commit what follows; nothing is told to the log yet.
 
@@ -47,6 +48,7 @@ class Deciding:
             paths: projects that the act concerns.
             rider: what the act itself writes.
             unregistered: ids whose rows leave because the operator unregistered them.
+            approvers: by id, who has it registered.
 
         Raises:
             StoreError: nothing was written.
@@ -60,6 +62,7 @@ class Deciding:
             circumstances = replace(
                 view.circumstances(incumbents=incumbents, sweep=self._sweep()),
                 unregistered=unregistered,
+                approvers=approvers or {},
             )
             if looks:
                 with self._shared.store.reading() as registry:

@@ -264,7 +264,7 @@ def _row_at(row: Agent | None, verdict: Verdict, circumstances: Circumstances) -
     namespace, flags = derive(
         manifest.namespace, verdict.root, verdict.path, circumstances.namespaces.get(verdict.root)
     )
-    sweep = circumstances.sweep
+    sweep, approver = circumstances.sweep, circumstances.approvers.get(manifest.id)
     born = Agent(
         id=manifest.id,
         namespace=namespace,
@@ -273,6 +273,7 @@ def _row_at(row: Agent | None, verdict: Verdict, circumstances: Circumstances) -
         project_path=verdict.path,
         last_path=verdict.path,
         flags=flags,
+        approver=approver,
         born_sweep=None if sweep is None else sweep.number,
         **dict(zip(_FROM_MANIFEST, _TOLD_BY_MANIFEST(manifest), strict=True)),
     )
@@ -281,7 +282,7 @@ def _row_at(row: Agent | None, verdict: Verdict, circumstances: Circumstances) -
     return replace(
         born,
         born_sweep=row.born_sweep,
-        approver=row.approver,
+        approver=row.approver or approver,
         last_seen_at=row.last_seen_at,
         last_seen_event=row.last_seen_event,
         updated_at=row.updated_at,

@@ -66,6 +66,7 @@ class Circumstances:
         sweep: the sweep the batch belongs to, if any.
         held: ids whose absence or removal the mass guard withholds.
         unregistered: ids whose rows leave because the operator unregistered them.
+        approvers: by id, who has it registered now; who did so first stays in the row.
         quotas: ceilings for newcomers (`[limits]`).
     """
 
@@ -76,6 +77,7 @@ class Circumstances:
     sweep: SweepContext | None = None
     held: frozenset[str] = frozenset()
     unregistered: frozenset[str] = frozenset()
+    approvers: Mapping[str, str] = field(default_factory=dict)
     quotas: Quotas = NO_QUOTAS
 
 

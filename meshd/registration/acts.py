@@ -29,7 +29,6 @@ from meshd.registration.drafts import (
 )
 from meshd.registration.foresight import Foresight
 from meshd.registration.sites import Site, Sites, may_hold, require_replaceable
-from meshd.store import apply
 from meshd.store.registry import Registry
 
 if TYPE_CHECKING:
@@ -250,11 +249,10 @@ class Registration:
                     f"{path!a} was changed meanwhile",
                     hint="look at what it says now, and try again",
                 )
-            if approver is not None:
-                apply.approve(connection, agent_id, approver)
             also(connection)
 
-        return self._deciding.decide([path], rider=Rider(act=act))
+        approvers = {} if approver is None else {agent_id: approver}
+        return self._deciding.decide([path], rider=Rider(act=act), approvers=approvers)
 
     def _let_go(self, row: Agent, also: Callable[[apsw.Connection], None]) -> Committed:
         path = row.holder_path

@@ -188,13 +188,6 @@ def set_rule(
     )
 
 
-def approve(connection: apsw.Connection, agent_id: str, approver: str) -> None:
-    """Note who registered an agent first; nobody after that."""
-    connection.execute(
-        "UPDATE agents SET approver = ? WHERE id = ? AND approver IS NULL", (approver, agent_id)
-    )
-
-
 def set_meta(connection: apsw.Connection, key: str, value: str) -> None:
     """Set a value of the meta table."""
     connection.execute(

@@ -70,9 +70,7 @@ class Ledger:
             return
         was = self.rows.pop(agent_id, {})
         for field, value in (entry["from"] or {}).items():
-            assert was.get(field) == value or field == "approver", (
-                f"I8: {kind} tells of {field} as it was not: {entry}"
-            )
+            assert was.get(field) == value, f"I8: {kind} tells of {field} as it was not: {entry}"
         if kind in _LEAVING:
             assert entry["from"], f"I8: {agent_id} left without a trace"
             self._check_removal(entry)
