@@ -9,6 +9,7 @@ a control it takes resolves.
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from meshd.batch import Decidable
@@ -58,6 +59,11 @@ Heartbeats are many: theirs takes a run of them and returns, for each, its error
 """
 
 
+# A batch of so many saves, and no more, is part of a burst that is looked at piecemeal, and each
+# piece costs a commit. Seconds for which more of it may come before the next batch is taken.
+BURST = range(8, 256)
+REST = 0.02
+
 # How often it is asked what was dropped of what syncs wait for, in seconds; and for how many paths
 # that takes twice as long, because every one of them is asked for.
 SYNC_POLL = 0.02
@@ -93,16 +99,20 @@ class Reconciler:
         self._acts = acts
         self._syncs = Syncs(sweep_wanted)
         self._is_checking = False
+        self._stopping = threading.Event()
         self.settling = settling
 
     def stop(self) -> None:
         """Take nothing more in; `run` returns when what is there is done."""
+        self._stopping.set()
         self._shared.inbox.close()
 
     def run(self) -> None:
         """Reconcile until stopped. The body of the reconciler's thread."""
         while (batch := self._shared.inbox.take()) is not None:
             self.process(batch)
+            if len(batch.hints) in BURST and batch.hints[0].source is Source.WATCH:
+                self._stopping.wait(REST)
 
     def process(self, batch: Batch) -> None:
         """Do one batch: hints first, then what was posted behind them."""
