@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import meshd
 from meshd.config import load
 from meshd.errors import (
     AlreadyRunningError,
@@ -21,79 +16,16 @@ from meshd.errors import (
     NotFoundError,
     PermissionRefusedError,
 )
-from meshd.installing import Installation, Manager, remove, system_target, user_target
-from meshd.installing import manager as module
-from meshd.installing.units import configuration, roots_drop_in, sealed, shipped, unit
-from meshd.journal import MESSAGE_IDS
+from meshd.installing import Installation, Manager, remove, system_target
+from meshd.installing.units import configuration, roots_drop_in, sealed, unit
 from meshd.opening import locked
+from tests.installing.telling import PROGRAM, Told, install
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
+    from pathlib import Path
 
     from meshd.installing import Target
-
-MODULES = Path(meshd.__file__).parent
-PROGRAM = [sys.executable, "-m", "meshd"]
-
-
-class Told:
-    """Stands for systemctl: notes what it is told, and answers as asked."""
-
-    def __init__(self) -> None:
-        self.commands: list[str] = []
-        self.active = self.enabled = False
-        self.version = "systemd 252 (252.1)\n"
-        self.fails = self.unreachable = ""
-        self.outdated = False
-
-    def __call__(
-        self, command: Sequence[str], text: str = "", environ: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        if command[0] == "journalctl":
-            self.commands.append(" ".join(command))
-            return subprocess.CompletedProcess(command, 0, "", "")
-        if command[0] != "systemctl":
-            return subprocess.run(
-                command, input=text, capture_output=True, text=True, check=False,
-                env={**(environ or {}), "PYTHONPATH": os.pathsep.join(sys.path)},
-            )  # fmt: skip
-        words = [word for word in command[1:] if word != "--user"]
-        if words[0] == "show-environment" and self.unreachable:
-            return subprocess.CompletedProcess(command, 1, "", self.unreachable)
-        if words[0] == "is-failed":
-            return subprocess.CompletedProcess(command, 1, "inactive", "")
-        out = {"--version": self.version, "is-active": "active" if self.active else "inactive",
-               "is-enabled": "enabled" if self.enabled else "disabled", "show-environment": "",
-               "show": "yes" if self.outdated else "no"}.get(words[0])  # fmt: skip
-        if out is not None:
-            return subprocess.CompletedProcess(command, 0, out, "")
-        self.commands.append(" ".join(words))
-        self.outdated &= words[0] != "daemon-reload"
-        self.enabled = words[0] == "enable" or (self.enabled and words[0] != "disable")
-        self.active = words[0] in ("start", "restart") or (self.active and words[0] != "disable")
-        return subprocess.CompletedProcess(command, int(bool(self.fails)), "", self.fails)
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    stands_for = Told()
-    monkeypatch.setattr(module, "run", stands_for)
-    return stands_for
-
-
-@pytest.fixture
-def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Target:
-    environ = {"HOME": str(tmp_path), "USER": "ada"}
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    return replace(user_target(environ), user="ada")
-
-
-def install(target: Target, *roots: str, program: list[str] = PROGRAM) -> list[bool]:
-    installation = Installation(Manager(target), program, roots)
-    written = installation.write()
-    installation.start(written)
-    return [one.changed for one in written]
 
 
 def test_an_installation_is_written_once_and_started_once(target: Target, told: Told) -> None:
@@ -361,40 +293,3 @@ def test_a_service_of_the_system_is_for_a_user_who_is_not_root() -> None:
     assert nobody.unit == "meshd@nobody.service"
     assert str(nobody.state) == "/var/lib/meshd-nobody"
     assert str(nobody.socket) == "/run/meshd-nobody/meshd.sock"
-
-
-def test_the_explanations_come_with_the_first_service_and_go_with_the_last(
-    target: Target, told: Told, tmp_path: Path
-) -> None:
-    place = tmp_path / "catalog" / "meshd.catalog"
-    ada = replace(
-        target, of_user=False, template="meshd@.service", unit="meshd@ada.service", catalogue=place
-    )
-    bob = replace(ada, user="bob", unit="meshd@bob.service")
-    for one, changed in ((ada, True), (bob, False)):
-        install(one, "/srv")
-        told.commands.clear()
-        explained = Installation(Manager(one), PROGRAM, []).explain()
-        assert [file.changed for file in explained] == [changed]
-        assert told.commands == (["journalctl --update-catalog"] if changed else [])
-    assert place not in remove(Manager(ada), data=False).removed
-    assert place in remove(Manager(bob), data=False).removed
-    assert told.commands[-1] == "journalctl --update-catalog"
-    place.parent.rmdir()
-    place.parent.touch()
-    assert Installation(Manager(ada), PROGRAM, []).explain() == []
-
-
-def test_every_explained_event_has_one_text_and_that_repeats_nothing_of_a_record() -> None:
-    text = shipped("meshd.catalog")
-    found = dict(re.findall(r"^# (\w+)\n-- ([0-9a-f]{32})\nSubject: \S", text, re.MULTILINE))
-    assert found == MESSAGE_IDS
-    assert len(set(found.values())) == len(found)
-    # journalctl would print a field as it is, escape sequences of a path included.
-    assert "@" not in text
-
-
-def test_only_what_is_logged_is_explained() -> None:
-    sources = "".join(path.read_text("utf-8") for path in MODULES.rglob("*.py"))
-    for event in MESSAGE_IDS:
-        assert sources.count(f'"{event}"') > 1, event
