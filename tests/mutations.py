@@ -40,7 +40,7 @@ def main(names: list[str]) -> int:
 
 
 def attempt(mutation: Mutation) -> str:
-    """Put one fault into a copy of the repository: `caught`, `MISSED`, or `GONE`."""
+    """Put one fault into a copy of the repository: `caught`, `MISSED`, `LATE`, or `GONE`."""
     with tempfile.TemporaryDirectory(prefix="meshd-mutation-") as directory:
         copy = Path(directory) / "meshd"
         ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__")
@@ -52,15 +52,18 @@ def attempt(mutation: Mutation) -> str:
         file.write_text(text.replace(mutation.old, mutation.new), "utf-8")
         # A fault may make the daemon wait for ever, which is caught by the test's own limit.
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout=60"]
-        run = subprocess.run(
-            [*command, "-p", "no:cacheprovider", mutation.test],
-            cwd=copy,
-            # The copy, not an installed meshd, is what is tested.
-            env={**os.environ, "PYTHONPATH": str(copy)},
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        try:
+            run = subprocess.run(
+                [*command, "-p", "no:cacheprovider", mutation.test],
+                cwd=copy,
+                # The copy, not an installed meshd, is what is tested.
+                env={**os.environ, "PYTHONPATH": str(copy)},
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return "LATE"
         # 1: tests failed. Anything else is no verdict of a test.
         return "caught" if run.returncode == 1 else "MISSED"
 
