@@ -53,14 +53,14 @@ MACHINE: Final = frozenset(
         "/proc/self/limits",
         "/proc/self/mountinfo",
         "/proc/self/stat",
+        "/proc/self/status",
         "/proc/stat",
-        "/proc/sys/fs/inotify/max_queued_events",
-        "/proc/sys/fs/inotify/max_user_watches",
     }
 )
 """What interpreter, watcher and metrics read of the machine. Without: /proc/self/environ."""
 
-CGROUP: Final = "/sys/fs/cgroup"
+SETTINGS: Final = ("/sys/fs/cgroup", "/proc/sys/fs")
+"""Figures of the kernel's: limits and no secrets."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def test_i15_nothing_is_changed_but_our_own_and_the_manifests_asked_for(life: Li
 
 def test_i15_nothing_is_opened_outside_of_the_roots_and_the_program(life: Life) -> None:
     home = life.root.parent / "h"
-    places = (str(life.root), *life.own, str(home / "config"), *PROGRAM, CGROUP)
+    places = (str(life.root), *life.own, str(home / "config"), *PROGRAM, *SETTINGS)
     opened = {
         re.sub(r"^/proc/\d+/", "/proc/self/", call.opened) for call in life.calls if call.opened
     }

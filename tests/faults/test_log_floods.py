@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from meshd.committer import TOLD_ONE_BY_ONE
 from tests.faults.hostile import CANARY
 from tests.system.daemon import Daemon
 from tests.system.trees import save, save_bytes
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-FLOOD: Final = 1500
+FLOOD: Final = 1000
 LINES: Final = 30
 """What a start, a sweep and the reports of their commits take, and some room."""
 
@@ -71,7 +72,7 @@ def test_050_a_flood_that_changes_under_the_watch_is_few_lines(daemon: Daemon, r
         before = lines(daemon)
         flood(root, content)
         daemon.ask("sync")
-        assert lines(daemon) - before < FLOOD / 10
+        assert lines(daemon) - before < TOLD_ONE_BY_ONE + LINES
     assert daemon.agents().keys() == {"neighbour"}
     assert daemon.agents()["neighbour"]["confirmed"]
 
