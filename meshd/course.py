@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from meshd.batch import Committed, Decidable, GuardedSweep, Rider
 from meshd.commands import SweepResult
+from meshd.committer import TOLD_ONE_BY_ONE
 from meshd.core.cadence import observed_advance
 from meshd.core.guard import Holds
 from meshd.core.model import Change, Kind, RootState, Source
@@ -48,7 +49,7 @@ class Course:
 
     Attributes:
         number: rows registered now are born in this sweep.
-        changes: what was committed so far, with log numbers.
+        changes: committed so far, numbered; most of an import's say nothing of their rows.
         failure: why something of it could not be committed, None while all was.
         walked: monotonic seconds when every hint of the sweep had been taken in.
         rounds: how often the end was put off because a loss was seen for the first time.
@@ -60,6 +61,12 @@ class Course:
     rounds: int = 0
     walked: float = 0.0
     failure: StoreError | None = None
+
+    def add(self, changes: Iterable[tuple[int, Change]]) -> None:
+        """Take what was committed."""
+        for seq, one in changes:
+            is_told = len(self.changes) <= TOLD_ONE_BY_ONE
+            self.changes.append((seq, one if is_told else replace(one, before=None, after=None)))
 
 
 class SweepCourses:
@@ -158,7 +165,7 @@ class SweepCourses:
         """Take what a batch changed: a sweep tells at its end, everything else is told at once."""
         of_sweep = [one for one in changes if one[1].source in SWEEP_SOURCES]
         if self.current is not None:
-            self.current.changes.extend(of_sweep)
+            self.current.add(of_sweep)
             changes = [one for one in changes if one[1].source not in SWEEP_SOURCES]
         self._shared.committer.tell(changes)
 
@@ -201,7 +208,7 @@ class SweepCourses:
             committed = self._commit_rest(ended, closed, context, incumbents)
             if committed is None:
                 return None
-            course.changes.extend(committed.changes)
+            course.add(committed.changes)
             holds = committed.holds
         pending.settle(closed.verdicts)
         return self._conclude(course, ended, clocks, holds)
@@ -319,7 +326,7 @@ class SweepCourses:
     def _conclude(
         self, course: Course, ended: SweepEnded, clocks: Mapping[str, float], holds: Holds
     ) -> SweepResult:
-        course.changes.extend(self._shared.committer.mend_endpoints(course.source))
+        course.add(self._shared.committer.mend_endpoints(course.source))
         now = self._shared.clock.monotonic()
         self.current, self.trouble = None, None
         result = self._sum_up(course, ended, now, holds)

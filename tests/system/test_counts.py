@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Final
 import apsw
 import pytest
 
+from meshd.committer import TOLD_ONE_BY_ONE
+from meshd.core.model import Change, Kind, Source
+from meshd.course import Course
 from meshd.looker.look import look
 from tests.faults.tools import needs_tool
 from tests.harness import World, write_manifest
@@ -268,3 +271,18 @@ def test_a_directory_takes_a_few_hundred_bytes(tmp_path: Path) -> None:
 
     directories = 3 * (MANY - FEW)
     assert (many - few) / directories < 320
+
+
+def test_a_sweep_keeps_no_row_of_what_it_has_changed_but_what_the_log_tells_one_by_one() -> None:
+    course = Course(1, Source.SWEEP)
+    row = {"description": "long" * 1000}
+    changes = [
+        (seq, Change(Kind.REGISTERED, f"a{seq}", f"/r/{seq}", Source.SWEEP, after=row))
+        for seq in range(3 * TOLD_ONE_BY_ONE)
+    ]
+
+    course.add(changes)
+
+    assert len(course.changes) == len(changes)
+    assert course.changes[:TOLD_ONE_BY_ONE] == changes[:TOLD_ONE_BY_ONE]
+    assert all(change.after is None for _, change in course.changes[TOLD_ONE_BY_ONE + 1 :])
