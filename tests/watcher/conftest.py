@@ -47,3 +47,12 @@ def watched(base: Path, root: Path) -> Iterator[Watched]:
     """An empty root, watched."""
     with watching(base, root) as watched:
         yield watched
+
+
+@pytest.fixture
+def refusing(base: Path) -> Iterator[Path]:
+    """A directory on a file system that the kernel refuses to mark: it has no handles."""
+    place = base / "refusing"
+    place.mkdir()
+    with mounted(place, "-t", "ramfs", "ramfs"):
+        yield place

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshd.watcher import NotWatchingError, fanotify
-from meshd.watcher.backend import backend_of, is_limited
-from meshd.watcher.fanotify import Fanotify, RefusedError
-from meshd.watcher.inotify import Inotify
+from meshd.watcher.backend import is_limited
+from meshd.watcher.fanotify import Fanotify
+from meshd.watcher.inotify import (
+    Inotify,
+)
 from tests.watcher.hearing import (
     blind_spots,
     fill_the_queue,
@@ -29,8 +31,6 @@ from tests.watcher.hearing import (
 from tests.watcher.test_shortage import in_user_namespace, with_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.watcher.hearing import Watched
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -58,15 +58,6 @@ def marks(watched: Watched) -> int:
 
 def said(watched: Watched, event: str) -> list[dict[str, object]]:
     return [record for record in watched.log if record["event"] == event]
-
-
-@pytest.fixture
-def refusing(base: Path) -> Iterator[Path]:
-    """A directory on a file system that the kernel refuses to mark: it has no handles."""
-    place = base / "refusing"
-    place.mkdir()
-    with mounted(place, "-t", "ramfs", "ramfs"):
-        yield place
 
 
 def test_no_directory_costs_a_watch_of_inotify(base: Path, root: Path) -> None:
@@ -233,6 +224,19 @@ def test_a_shortage_beside_a_mark_takes_nothing_from_what_is_marked(
         assert project.name in {path.name for path in refusing.iterdir()}
 
 
+def test_a_project_that_lacks_a_watch_takes_none_from_what_is_marked(
+    base: Path, root: Path, refusing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There would be nothing to gain by it."""
+    for number in range(20):
+        (root / f"{number:02}").mkdir()
+    make_project(refusing / "project")
+    monkeypatch.setattr(Inotify, "add", with_limit(2))  # the root and the project
+    with watching(base, root, refusing) as watched:
+        assert watched.coverage(refusing).shortage == "watch-limit"
+        assert watched.coverage(root).is_full
+
+
 def test_what_is_mounted_below_a_root_and_cannot_be_marked_is_watched_by_inotify(
     base: Path, root: Path
 ) -> None:
@@ -315,33 +319,6 @@ def test_the_queue_that_was_full_is_named(base: Path, root: Path) -> None:
         watched.wait_for_lost()
         [told] = said(watched, "events_lost")
         assert told["limit"] == fanotify.queue_limit()
-
-
-def test_a_refused_file_system_is_asked_again_after_the_mounts_changed(base: Path) -> None:
-    """Its device number may be another file system's by then."""
-    group = Fanotify()
-    descriptor = os.open("/proc", os.O_PATH | os.O_DIRECTORY)
-    try:
-        with pytest.raises(RefusedError):
-            group.add(descriptor, 0)
-        assert group._refused
-        assert not group.remounted()
-        assert not group._refused
-    finally:
-        os.close(descriptor)
-        group.close()
-
-
-def test_the_numbers_of_both_backends_do_not_overlap(base: Path) -> None:
-    descriptor = os.open(base, os.O_PATH | os.O_DIRECTORY)
-    groups = (Fanotify(), Inotify())
-    try:
-        watches = [group.add(descriptor, 0x100) for group in groups]
-    finally:
-        os.close(descriptor)
-        for group in groups:
-            group.close()
-    assert [backend_of(watch) for watch in watches] == ["fanotify", "inotify"]
 
 
 AS_A_SERVICE = """
