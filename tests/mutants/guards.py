@@ -320,9 +320,9 @@ GUARDS: Final = (
     Mutation(
         "store: a database that was moved away is written on",
         "meshd/store/connection.py",
-        "    return bool(answer.value)\n",
-        "    return False\n",
-        "tests/store",
+        "    answer = ctypes.c_int(0)\n    connection.file_control(",
+        "    return False\n    connection.file_control(",
+        "tests/store/test_examine.py",
     ),
     Mutation(
         "store: a newer database is migrated back",
