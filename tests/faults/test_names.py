@@ -193,7 +193,7 @@ def test_043_no_name_adds_a_field_to_the_journal(root: Path, tmp_path: Path) -> 
     assert {record["AGENT_PATH"] for record in records if "AGENT_PATH" in record} >= {
         os.fsencode(root / NAMES["newline"])
     }
-    ours = re.compile(r"MESSAGE|PRIORITY|SYSLOG_IDENTIFIER|AGENT_ID|AGENT_PATH|MESHD_[A-Z_]+")
+    ours = re.compile(r"MESSAGE(_ID)?|PRIORITY|SYSLOG_IDENTIFIER|AGENT_ID|AGENT_PATH|MESHD_[A-Z_]+")
     assert [name for record in records for name in record if not ours.fullmatch(name)] == []
     for record in records:
         message = record["MESSAGE"].decode()
