@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from meshd.core.model import Denial
-from meshd.errors import DamagedDatabaseError, DamagedPolicyError, StoreError
+from meshd.errors import DamagedPolicyError, StoreError
 from meshd.store.intents import Intent
 
 if TYPE_CHECKING:

@@ -181,6 +181,17 @@ def _foreign(path: Path) -> ForeignDatabaseError:
     )
 
 
+def tells_of_damage(error: BaseException) -> bool:
+    """Whether an error makes a database suspect that was sound when it was opened.
+
+    A table that is missing, too: the file was emptied in its place, and the pages that another
+    connection remembers hide it from that one (fault 119).
+    """
+    if isinstance(error, apsw.SQLError):
+        return str(error).startswith("no such table")
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError)
+
+
 def quarantine(path: Path, stamp: str) -> list[Path]:
     """Rename a database and its side files to `NAME.corrupt-STAMP…` and return the new names.
 

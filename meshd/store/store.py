@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from meshd.errors import StoreError
-from meshd.store.connection import open_reading
+from meshd.store.connection import open_reading, tells_of_damage
 from meshd.store.registry import Registry
 from meshd.store.writer import Writer
 
@@ -56,7 +56,7 @@ class Store:
         try:
             yield Registry(connection)
         except apsw.Error as error:
-            if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            if tells_of_damage(error):
                 self.writer.suspect = str(error)
             raise StoreError(
                 f"the database could not be read: {error}", hint="`meshd db check` says more"

@@ -20,7 +20,7 @@ import apsw
 
 from meshd.clock import SystemClock
 from meshd.errors import StoppingError, StoreError
-from meshd.store.connection import open_writing
+from meshd.store.connection import open_writing, tells_of_damage
 from meshd.store.transactions import transaction
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Writer:
         """Remember what an error says of the connection and of the database file."""
         if isinstance(error, apsw.IOError):
             self._poisoned = True
-        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        if tells_of_damage(error):
             self.suspect = str(error)
 
     def _refuse_the_rest(self) -> None:

@@ -132,13 +132,19 @@ class Operator:
         assert not kept or not changed, f"I10: kept, and changed {changed}"
         if changed:
             assert row is not None, f"I10: {agent_id} was nobody, and {changed} changed"
-            place = self._place_of(row["projectPath"])
+            # An agent that another id had displaced may have come home since the row was read.
+            place = (
+                self._place_of(row["projectPath"]) if row["projectPath"] else self._dork_of(changed)
+            )
             self.expect_untouched((str(self.estate.disk / place / ".dork"),))
             assert self.estate.found(place).outcome == "absent", "it is still there"
         self.seal()
 
     def _place_of(self, path: str) -> str:
         return path.removeprefix(f"{self.estate.base}/")
+
+    def _dork_of(self, changed: list[str]) -> str:
+        return changed[0].removeprefix(f"{self.estate.disk}/").partition("/.dork")[0]
 
     def deny_or_allow(self) -> None:
         """Deny a place, or take its denial back."""

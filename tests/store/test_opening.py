@@ -22,6 +22,7 @@ from meshd.policy import Policy, PolicyFile
 from meshd.store import apply
 from meshd.store.connection import Condition, open_writing
 from meshd.store.registry import Registry
+from meshd.store.store import Store
 from tests.harness import SteppedClock
 from tests.store.builders import AT, agent, claim, mounted, new_database, working, write
 
@@ -362,3 +363,16 @@ def test_registry_reads_over_a_borrowed_connection_that_is_used_again(used: Path
     store.close_readers()
     with pytest.raises(apsw.ConnectionClosedError):
         Registry(one).records()
+
+
+def test_a_reader_that_finds_no_table_makes_the_database_suspect(tmp_path: Path) -> None:
+    """As in a file that was emptied in its place: pages the writer remembers hide it from it."""
+    path = tmp_path / "meshd.db"
+    path.touch()
+    store = Store(path, "epoch")
+
+    with pytest.raises(StoreError, match="no such table"), store.reading() as registry:
+        registry.records()
+
+    store.close_readers()
+    assert store.writer.suspect == "no such table: agents"
