@@ -163,6 +163,7 @@ class DamagedDatabaseError(StoreError):
 class DamagedPolicyError(DamagedDatabaseError):
     """What must outlive the database cannot be understood; a person has to say what holds."""
 
+    code = "damaged-policy"
     exit_code = 5
 
 

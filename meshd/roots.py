@@ -72,15 +72,6 @@ def _quotas(limits: LimitSettings) -> Quotas:
     return Quotas(limits.manifests_per_root, limits.agents_per_owner)
 
 
-def _isolated(scan: ScanSettings, scope: Scope) -> frozenset[str]:
-    """Return the roots that need a process of their own: by the configuration, or by a mount."""
-
-    def may_hang(root: str) -> bool:
-        return may_hang_within(root, lambda point: scope.judge(point) == Judgement(root, None))
-
-    return frozenset(root for root in scope.roots if root in scan.isolated or may_hang(root))
-
-
 class Roots:
     """The holder of the current view.
 
@@ -113,40 +104,65 @@ class Roots:
     def configure(self, scan: ScanSettings, limits: LimitSettings | None = None) -> None:
         """Take new sections; roots that stay keep their looker and their state."""
         with self._lock:
-            old = self.view
-            roots = tuple(scan.roots)
             scope = replace(
                 scope_of(scan),
-                denied=old.scope.denied,
+                denied=self.view.scope.denied,
                 most_directories=None if limits is None else limits.directories_per_root,
             )
-            isolated = _isolated(scan, scope)
-            kept = {
-                root: looker
-                for root, looker in old.lookers.items()
-                if root in roots and (root in isolated) == (root in self._isolated)
-            }
-            self._isolated, self._taken = isolated, (scan, limits)
-            lookers = {
-                root: kept.get(root) or self._make_looker(root, root in isolated) for root in roots
-            }
-            self.view = RootsView(
-                scope=scope,
-                namespaces={root: tuple(names) for root, names in scan.namespaces.items()},
-                lookers=lookers,
-                states={root: state for root, state in old.states.items() if root in lookers},
-                quotas=NO_QUOTAS if limits is None else _quotas(limits),
-            )
-        for root, looker in old.lookers.items():
-            if lookers.get(root) is not looker:
-                looker.close()
-        self.changed()
+            isolated = self._isolated_in(scan, scope)
+            self._taken = (scan, limits)
+            replaced = self._take(scope, isolated)
+        self._let_go(replaced)
 
     def remount(self) -> None:
         """Take other lookers where, by what is mounted now, a root may hang, or no longer may."""
-        scan, limits = self._taken
-        if _isolated(scan, self.view.scope) != self._isolated:
-            self.configure(scan, limits)
+        with self._lock:
+            isolated = self._isolated_in(self._taken[0], self.view.scope)
+            if isolated == self._isolated:
+                return
+            replaced = self._take(self.view.scope, isolated)
+        self._let_go(replaced)
+
+    def _isolated_in(self, scan: ScanSettings, scope: Scope) -> frozenset[str]:
+        """Return the roots that need a process of their own: by the configuration, or by a mount.
+
+        What is mounted cannot be read without a descriptor: then it is taken for unchanged.
+        """
+
+        def may_hang(root: str) -> bool:
+            try:
+                return may_hang_within(root, lambda at: scope.judge(at) == Judgement(root, None))
+            except OSError:
+                return root in self._isolated
+
+        return frozenset(root for root in scope.roots if root in scan.isolated or may_hang(root))
+
+    def _take(self, scope: Scope, isolated: frozenset[str]) -> list[Looker]:
+        """Look at the roots of a scope from now on; return the lookers that are not needed."""
+        old, (scan, limits) = self.view, self._taken
+        kept = {
+            root: looker
+            for root, looker in old.lookers.items()
+            if root in scope.roots and (root in isolated) == (root in self._isolated)
+        }
+        self._isolated = isolated
+        lookers = {
+            root: kept.get(root) or self._make_looker(root, root in isolated)
+            for root in scope.roots
+        }
+        self.view = RootsView(
+            scope=scope,
+            namespaces={root: tuple(names) for root, names in scan.namespaces.items()},
+            lookers=lookers,
+            states={root: state for root, state in old.states.items() if root in lookers},
+            quotas=NO_QUOTAS if limits is None else _quotas(limits),
+        )
+        return [looker for root, looker in old.lookers.items() if lookers.get(root) is not looker]
+
+    def _let_go(self, lookers: Iterable[Looker]) -> None:
+        for looker in lookers:
+            looker.close()
+        self.changed()
 
     def deny(self, paths: Iterable[str]) -> None:
         """Take a new set of denied paths."""

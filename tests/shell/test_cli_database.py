@@ -91,23 +91,23 @@ def test_a_question_changes_no_byte_of_the_database(meshd: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "code"),
+    ("sql", "code", "exit_code"),
     [
-        ("PRAGMA application_id = 7", "foreign-database"),
-        ("PRAGMA user_version = 999", "newer-database"),
-        ("PRAGMA user_version = 1", "store"),
-        ("DROP TABLE roots", "store"),
-        ("UPDATE agents SET name = CAST(x'ff' AS TEXT)", "store"),
+        ("PRAGMA application_id = 7", "foreign-database", 5),
+        ("PRAGMA user_version = 999", "newer-database", 5),
+        ("PRAGMA user_version = 1", "store", 1),
+        ("DROP TABLE roots", "store", 1),
+        ("UPDATE agents SET name = CAST(x'ff' AS TEXT)", "store", 1),
     ],
 )
 def test_a_database_that_is_not_as_expected_is_not_read(
-    meshd: CommandLine, sql: str, code: str
+    meshd: CommandLine, sql: str, code: str, exit_code: int
 ) -> None:
     _execute(meshd, sql)
     ran = meshd("agents", "list", "--json")
     error = ran.document["error"]
     assert isinstance(error, dict)
-    assert (ran.code, error["code"]) == (1, code)
+    assert (ran.code, error["code"]) == (exit_code, code)
 
 
 def _execute(meshd: CommandLine, sql: str) -> None:

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from meshd.clock import SystemClock
+from meshd.config.settings import ScanSettings
 from meshd.core.model import Outcome, Reason, RootIdentity, Source
 from meshd.looker import IsolatedLooker, LocalLooker, make_looker, syscalls
 from meshd.looker.syscalls import filesystem_of, open_by_components, open_directory
 from meshd.mounts import Mount, filesystem_name, may_hang, may_hang_within
+from meshd.roots import Roots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from meshd.looker import Looker
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts, setuid")
 
@@ -354,3 +358,31 @@ def test_a_root_that_may_hang_is_isolated(
         str(root), isolated=False, clock=SystemClock(), numbers=itertools.count(1).__next__
     )
     assert type(looker) is IsolatedLooker
+
+
+def test_what_cannot_be_read_of_the_mounts_is_taken_for_unchanged(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when no descriptor is left (fault 80): no looker is replaced, and nobody ends."""
+    made: list[bool] = []
+
+    def make(path: str, isolated: bool) -> Looker:
+        made.append(isolated)
+        return looker_of(Path(path))
+
+    roots = Roots(ScanSettings(roots=[str(root)]), (), make)
+    looker = roots.view.lookers[str(root)]
+
+    def exhausted(*_: object) -> bool:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("meshd.roots.may_hang_within", exhausted)
+    roots.remount()
+    assert roots.view.lookers[str(root)] is looker
+    monkeypatch.setattr("meshd.roots.may_hang_within", lambda *_: True)
+    roots.remount()
+    monkeypatch.setattr("meshd.roots.may_hang_within", exhausted)
+    roots.remount()
+    roots.configure(ScanSettings(roots=[str(root)]))
+    assert made == [False, True]
+    roots.close()
