@@ -44,16 +44,13 @@ class Banner:
     def swept(self, result: SweepResult) -> None:
         """Say what the first sweep found, and what to do when that is nothing."""
         with self._store.reading() as registry:
-            records = registry.records()
-        unreachable = sum(not record.agent.live for record in records)
-        if records:
-            self._print(
-                f"  agents  {len(records) - unreachable}, and {unreachable} unreachable"
-                "  (meshd agents list)"
-            )
+            counts = registry.agents_per_root().values()
+        live, every = (sum(column) for column in zip((0, 0), *counts, strict=True))
+        if every:
+            self._print(f"  agents  {live}, and {every - live} unreachable  (meshd agents list)")
         for root in result.sick_roots:
             self._print(f"  sick    {escape(root)}  (meshd roots list says why)")
-        if not records:
+        if not every:
             self._print(
                 "  agents  none: no project below these roots has a .dork/agent.json.",
                 "          `meshd check-manifest DIR` says what is wrong with one.",
