@@ -66,6 +66,10 @@ class SteppedClock:
         self.seconds += seconds
         self.wall_seconds += seconds
 
+    def set_wall(self, seconds: float) -> None:
+        """Set the wall clock forth or back, as an operator does; the monotonic one goes on."""
+        self.wall_seconds += seconds
+
 
 def manifest(agent_id: str, **fields: object) -> dict[str, Any]:
     return {**MANIFEST, "id": agent_id, "name": f"agent {agent_id}", **fields}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HOUR: Final = 3600.0
 INTERVAL: Final = 300
 GRACE: Final = 86_400
+SETTLED: Final = 5.0
+"""More seconds than a sweep of a world waits for second looks."""
 LEAST_SWEEPS: Final = GRACE // (2 * INTERVAL)
 """One sweep counts for two intervals at most, so the grace takes so many (design: R8)."""
 
@@ -114,7 +116,7 @@ def test_151_152_a_wall_clock_set_forth_and_back_removes_nobody_and_stalls_nothi
     assert not [one for one in entries if one["kind"] == "removed"]
 
 
-# a monotonic clock that jumps, or begins anew
+# a clock that jumps, or begins anew
 
 
 @pytest.fixture
@@ -165,6 +167,22 @@ def sweeps_until_removed(world: World) -> int:
 def observed(world: World) -> float:
     (state,) = world.roots.view.states.values()
     return state.observed_seconds
+
+
+@pytest.mark.parametrize("step", [25 * HOUR, -24 * HOUR], ids=["151-forth", "152-back"])
+def test_151_152_what_was_observed_is_told_by_the_monotonic_clock_alone(
+    absent: tuple[World, SteppedClock], step: float
+) -> None:
+    world, clock = absent
+    world.sweep(after=INTERVAL)
+    before = observed(world)
+    clock.set_wall(step)
+    assert world.sweep().removed == 0
+    # The settle time of each sweep, and nothing else, has passed.
+    assert observed(world) == pytest.approx(before, abs=SETTLED)
+    clock.set_wall(step)
+    assert world.sweep(after=INTERVAL).removed == 0
+    assert observed(world) == pytest.approx(before + INTERVAL, abs=SETTLED)
 
 
 def test_153_a_suspend_counts_for_two_intervals_at_most(
