@@ -28,7 +28,7 @@ CHECKS: Final = (
 """Modules of the tools to run, each with its arguments."""
 
 SIDE_BY_SIDE: Final = ("-n", "4", "--dist", "loadfile")
-"""Two processes, each with whole files: most tests wait for a daemon, not for the processor.
+"""Four processes, each with whole files: most tests wait for a daemon, not for the processor.
 `-n 0` after the command runs them one by one."""
 
 TOOLS: Final = (

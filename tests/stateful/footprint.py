@@ -18,7 +18,11 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def lies_below(*directories: Path) -> dict[str, str]:
-    """Return a word for everything below some directories, by path; git's own is left out."""
+    """Return a word for everything below some directories, by path; git's own is left out.
+
+    A file's says its content, mode, owner and time of change, so that one that was touched, or
+    written again with the same content, is another. A directory's says only that it is one.
+    """
     found: dict[str, str] = {}
     for directory in directories:
         for path, names, files in os.walk(directory):
@@ -34,9 +38,12 @@ def _word(path: Path) -> str:
     kind = stat.filemode(status.st_mode)[0]
     if kind == "l":
         return f"link to {path.readlink()}"
+    if kind == "d":
+        return kind
+    owned = f"{status.st_mode:o} {status.st_uid}:{status.st_gid} {status.st_mtime_ns}"
     if kind != "-" or status.st_size > _CAP:
-        return f"{kind} {0 if kind == 'd' else status.st_size}"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        return f"{kind} {status.st_size} {owned}"
+    return f"{hashlib.sha256(path.read_bytes()).hexdigest()} {owned}"
 
 
 @dataclass(frozen=True, slots=True)
