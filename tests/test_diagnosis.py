@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -117,9 +118,13 @@ SHORT = {"watchedDirectories": 5, "watchShortage": "watch-limit"}
          "remark", "overflow", "/r", "raise fs.fanotify.max_queued_events"),
         ({"backend": "fanotify"}, "remark", "backend", "/r", "asks for fanotify, and inotify"),
         ({"status": status(roots=[root(**SHORT)])}, "warning", "watch-limit", "/r",
-         "sysctl fs.inotify.max_user_watches=18 (now 1000)"),
+         "sysctl fs.inotify.max_user_watches=1008 (now 1000)"),
+        ({"status": status(roots=[root(**SHORT)])}, "warning", "watch-limit", "/r",
+         "other programs of this user hold watches, or a user namespace allows fewer"),
+        ({"status": status(roots=[root(**SHORT)]), "limits": Limits()}, "warning", "watch-limit",
+         "/r", "max_user_watches=18; keep it in /etc/sysctl.d/; or watch without"),
         ({"status": status(roots=[root(**SHORT), root(path="/s", watch="fanotify")])}, "warning",
-         "watch-limit", "/r", "=18 (now 1000); keep it in /etc/sysctl.d/; or watch without"),
+         "watch-limit", "/r", "=1008 (now 1000); keep it in /etc/sysctl.d/"),
         ({"status": status(roots=[root(watch="none", watchShortage="instance-limit")])}, "warning",
          "watch-instance-limit", "/r", "sysctl fs.inotify.max_user_instances=256 (now 128)"),
         ({"limits": Limits(watches=9)}, "warning", "watch-limit-near", None, "9 of the 9 watches"),
@@ -138,6 +143,13 @@ SHORT = {"watchedDirectories": 5, "watchShortage": "watch-limit"}
          "it claims a, which /r/a holds; it takes over when the manifest there is gone"),
         ({"claims": (claim("duplicate", agentId="x"),)}, "warning", "duplicate", "/r/copy",
          "which no agent holds yet"),
+        ({"claims": (claim("unreadable", reason="unreadable"),)}, "warning", "unreadable",
+         "/r/copy", "let the daemon's user read the file"),
+        ({"claims": (claim("unreadable", reason="project-missing"),)}, "remark", "unconfirmed",
+         "/r/copy", "(project-missing), and that is not confirmed"),
+        ({"claims": (claim("unreadable", reason="manifest-missing"),),
+          "status": status(lastSweep=sweep(held=1))}, "warning", "held", None,
+         "1 agents at once is held"),
         ({"agents": (agent(flags=["relay-pending"]),)}, "warning", "endpoint-pending", "a",
          "see that the relay runs"),
         ({"agents": (agent(status="unreachable"),)}, "remark", "unreachable", None, "1 agent is"),
@@ -192,3 +204,16 @@ def test_every_shortage_is_one_warning_with_what_to_do(shortage: str) -> None:
     short = root(watchedDirectories=1, wantedDirectories=11, watchShortage=shortage)
     (found,) = diagnose(facts(status=status(roots=[short])))
     assert (found.severity, found.hint != "") == (Severity.WARNING, True)
+
+
+@pytest.mark.parametrize("limit", [5, 9, 17, 18, 19, 1000, 1_000_000])
+@pytest.mark.parametrize("elsewhere", [0, 30])
+def test_a_limit_that_is_too_low_is_never_advised_to_be_lowered(limit: int, elsewhere: int) -> None:
+    """What the user's other programs hold, or a namespace, leaves less than the limit says."""
+    more = root(path="/s", watchedDirectories=elsewhere, wantedDirectories=elsewhere)
+    short = status(roots=[root(**SHORT), more])
+    (found,) = diagnose(facts(status=short, limits=Limits(watches=limit)))
+    advised = re.search(r"fs\.inotify\.max_user_watches=(\d+)", found.hint)
+    assert advised is not None
+    assert int(advised[1]) >= limit + 2 * 4, "what is missing is 4"
+    assert ("other programs" in found.hint) == (limit > 9 + elsewhere)

@@ -12,17 +12,24 @@ if TYPE_CHECKING:
 
 # By reason of a refusal: the key of `[limits]` that leaves no room.
 _LIMITS: Final = {"owner-limit": "agents_per_owner", "root-limit": "manifests_per_root"}
+# By reason of a look: nothing is wrong with a file, there is none.
+_MISSING: Final = ("manifest-missing", "project-missing")
 
 
 def agent_findings(facts: Facts) -> Iterator[Finding]:
     """Yield what is wrong with agents, claim by claim, then those that no claim explains."""
     holders = {agent["id"]: agent for agent in facts.agents}
+    last = None if facts.status is None else facts.status["lastSweep"]
+    held = last is not None and last["held"] > 0  # of those one finding tells, for all of them
     for claim in facts.claims:
         match claim["outcome"]:
             case "invalid":
                 yield _invalid(claim)
             case "unreadable":
-                yield _unreadable(claim)
+                if claim["reason"] not in _MISSING:
+                    yield _unreadable(claim)
+                elif not held:
+                    yield _unconfirmed(claim)
             case "duplicate":
                 yield _duplicate(claim, holders.get(claim["agentId"]))
             case "refused":
@@ -46,6 +53,14 @@ def _unreadable(claim: Document) -> Finding:
         Severity.WARNING, "unreadable", claim["path"],
         f"its manifest cannot be read ({claim['reason']}), so what is known of it is frozen",
         "let the daemon's user read the file and enter the directories above it",
+    )  # fmt: skip
+
+
+def _unconfirmed(claim: Document) -> Finding:
+    return Finding(
+        Severity.REMARK, "unconfirmed", claim["path"],
+        f"it was gone when it was last looked at ({claim['reason']}), and that is not confirmed",
+        "the next sweep decides: meshd sweep",
     )  # fmt: skip
 
 

@@ -43,6 +43,10 @@ _SETTINGS: Final = {
     "watch-limit": "fs.inotify.max_user_watches",
     "instance-limit": "fs.inotify.max_user_instances",
 }
+_OTHERS: Final = (
+    "; it would do for the roots alone, so other programs of this user hold watches, or a user"
+    " namespace allows fewer: user.max_inotify_watches there"
+)
 
 
 def root_findings(facts: Facts) -> Iterator[Finding]:
@@ -125,7 +129,7 @@ def _shortages(facts: Facts, roots: list[Document]) -> Iterator[Finding]:
             Severity.WARNING, f"watch-{shortage.removeprefix('watch-')}", root["path"],
             f"{watched} of {wanted} directories are watched ({shortage});"
             " sweeps notice the rest, later",
-            _raise(facts, shortage, sum(one["wantedDirectories"] for one in _limited(roots))),
+            _raise(facts, shortage, _limited(roots)),
         )  # fmt: skip
 
 
@@ -143,7 +147,7 @@ def _refused_backend(root: Document, facts: Facts) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _raise(facts: Facts, shortage: str, wanted: int) -> str:
+def _raise(facts: Facts, shortage: str, roots: list[Document]) -> str:
     """Return what to do about missing watches."""
     setting = _SETTINGS.get(shortage)
     if setting is None:
@@ -151,8 +155,13 @@ def _raise(facts: Facts, shortage: str, wanted: int) -> str:
     if shortage == "instance-limit":
         now = facts.limits.instances
         return _sysctl(setting, 2 * (now or 128), now)
+    now = facts.limits.watches
+    wanted = sum(root["wantedDirectories"] for root in roots)
+    missing = max(wanted - sum(root["watchedDirectories"] for root in roots), 1)
+    enough = max(2 * wanted, (now or 0) + 2 * missing)
+    others = "" if now is None or now <= wanted else _OTHERS
     without = '; or watch without a limit: watch.backend = "fanotify"'
-    return _sysctl(setting, 2 * wanted, facts.limits.watches) + without
+    return _sysctl(setting, enough, now) + others + without
 
 
 def _sysctl(setting: str, value: int, now: int | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -255,6 +256,7 @@ def test_a_disappearance_that_is_held_is_named_by_all_three(home: Path, root: Pa
     assert_told(reading.status, "last sweep", "8 held")
     assert_told(reading.log, "held", str(root))
     assert_told_with_advice(reading.doctor, "meshd sweep --confirm", "8 agents at once is held")
+    assert "project-missing" not in reading.doctor, "one finding tells of all that is held"
 
 
 def test_too_few_watches_are_named_by_all_three(home: Path, root: Path) -> None:
@@ -278,6 +280,9 @@ def test_too_few_watches_are_named_by_all_three(home: Path, root: Path) -> None:
     assert_told_with_advice(
         reading.doctor, "sysctl fs.inotify.max_user_watches=", "30 of 81 directories are watched"
     )
+    advised = re.search(r"max_user_watches=(\d+) \(now (\d+)\)", reading.doctor)
+    assert advised is not None, reading.doctor
+    assert int(advised[1]) > int(advised[2])
 
 
 def fill(ballast: Path) -> None:
