@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.stateful import saying
 from tests.stateful.oracle import Look
 from tests.system.trees import git
 
@@ -94,7 +95,8 @@ class Estate:
             return Look("absent")
         except (ValueError, RecursionError):
             return Look("invalid")
-        return Look("present", said["id"], said["name"], worktree=(project / ".git").is_file())
+        worktree = (project / ".git").is_file()
+        return Look("present", said["id"], said["name"], worktree, saying.about(said))
 
     def looks(self) -> dict[str, Look]:
         """Return what lies at every place, by path."""
@@ -292,7 +294,7 @@ class Estate:
         said = {
             "id": agent_id,
             "name": f"save {self._saves}",
-            "runtime": "codex",
+            **saying.fields(self._saves),
             "registeredAt": "2026-01-01T00:00:00Z",
             "registeredBy": "test",
             "unknownKey": {"kept": [1, None, "\u00e9"]},

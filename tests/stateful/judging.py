@@ -10,6 +10,8 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from tests.stateful import saying
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -58,8 +60,8 @@ def expect_registry(
         look = disk[path]
         assert look.outcome in ("present", "invalid"), f"I1: live, and {look.outcome}: {row}"
         if look.outcome == "present":
-            said = (look.agent_id, look.name)
-            assert said == (row["id"], row["name"]), f"I1: {look} is told as {row}"
+            told = (row["id"], row["name"], saying.about(row))
+            assert told == (look.agent_id, look.name, look.about), f"I1: {look} is told as {row}"
     for row in rows.values():
         where = disk[holder(row)].outcome
         assert where != "denied", f"I1: {row} is of a denied path"

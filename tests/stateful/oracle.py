@@ -15,13 +15,15 @@ from dataclasses import dataclass, field, replace
 class Look:
     """What lies at one path.
 
-    `outcome` is present (then with id and name), absent, invalid, frozen, denied or unscanned.
+    `outcome` is present (then with id, name and `about`, whatever else its manifest says of
+    the agent), absent, invalid, frozen, denied or unscanned.
     """
 
     outcome: str
     agent_id: str = ""
     name: str = ""
     worktree: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Row:
     Attributes:
         waited: how long it has been seen absent, in seconds, None while no sweep has seen it.
         unscanned: whether its path is out of scope.
+        about: what its manifest said besides its name.
     """
 
     agent_id: str
@@ -40,6 +43,7 @@ class Row:
     status: str = "active"
     waited: float | None = None
     unscanned: bool = False
+    about: str = ""
 
     @property
     def holder(self) -> str:
@@ -130,7 +134,8 @@ class Oracle:
             self._lose(row, there, seen=seen)
 
     def _live(self, agent_id: str, path: str, disk: dict[str, Look]) -> None:
-        self.rows[agent_id] = Row(agent_id, disk[path].name, path, path)
+        look = disk[path]
+        self.rows[agent_id] = Row(agent_id, look.name, path, path, about=look.about)
 
     def _lose(self, row: Row, there: Look, *, seen: bool) -> None:
         waited = None if row.unscanned else row.waited

@@ -62,7 +62,14 @@ def observed(path: str, look: Look) -> Observation:
     return batches.present(
         path,
         look.agent_id,
-        manifest=batches.manifest(look.agent_id, name=look.name),
+        manifest=batches.manifest(
+            look.agent_id,
+            name=look.name,
+            description=f"of {look.about}",
+            capabilities=(look.about,),
+            runtime=look.about,
+            budget={"maxCallsPerHour": look.about},
+        ),
         git=Git.WORKTREE if look.worktree else Git.MAIN,
         dork=FileIdentity(1, PATHS.index(path)),
     )
@@ -99,7 +106,8 @@ class Planning:
         """Save a manifest."""
         self._names += 1
         name = f"name {self._names % 5}"
-        self.disk[_path(at.one)] = Look("present", _id(at.other), name, worktree=at.how % 3 == 0)
+        about = f"about {self._names % 3}"
+        self.disk[_path(at.one)] = Look("present", _id(at.other), name, at.how % 3 == 0, about)
 
     def delete(self, at: Operation) -> None:
         """Delete a manifest."""
@@ -316,6 +324,7 @@ class Planning:
                     if row.absent_clock is None
                     else self.clocks[row.scan_root] - row.absent_clock,
                     unscanned=row.unscanned is not None,
+                    about=_about(row),
                 )
             )
             for row in self.registry.holds.rows.values()
@@ -384,6 +393,17 @@ def _path(number: int) -> str:
 
 def _id(number: int) -> str:
     return IDS[number % len(IDS)]
+
+
+def _about(row: Agent) -> str:
+    """Return what a row was told about its agent, which each of four fields says."""
+    (said,) = {
+        row.description.removeprefix("of "),
+        *row.capabilities,
+        row.runtime,
+        str(row.budget["maxCallsPerHour"]),
+    }
+    return said
 
 
 def _rounded(row: Row) -> Row:

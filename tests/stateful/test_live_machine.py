@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.stateful import saying
 from tests.stateful.estate import PLACES, ROOTS, Estate
 from tests.stateful.oracle import Look, Oracle, Row
 from tests.system.daemon import Daemon
@@ -156,7 +157,7 @@ class LiveMachine:
             assert path is not None
             look = disk[path]
             assert look.outcome == "invalid" or look == Look(
-                "present", row.agent_id, row.name, look.worktree
+                "present", row.agent_id, row.name, look.worktree, row.about
             ), row
         for path, look in disk.items():
             if look.outcome == "present":
@@ -170,12 +171,19 @@ class LiveMachine:
 
 def row_of(agent: Document) -> Row:
     """Return a row as the oracle knows it."""
-    return Row(agent["id"], agent["name"], agent["projectPath"], agent["lastPath"], agent["status"])
+    return Row(
+        agent["id"],
+        agent["name"],
+        agent["projectPath"],
+        agent["lastPath"],
+        agent["status"],
+        about=saying.about(agent),
+    )
 
 
-def told(row: Row) -> tuple[str, str | None, str, str]:
+def told(row: Row) -> tuple[str, str | None, str, str, str]:
     """Return what is to be seen of a row; how long it is absent is for sweeps to say."""
-    return (row.name, row.path, row.last_path, row.status)
+    return (row.name, row.path, row.last_path, row.status, row.about)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -7,6 +7,7 @@ the rows must be the oracle's; after every step the invariants must hold.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -28,6 +29,7 @@ from hypothesis.stateful import (
 from meshd.commands import Allow, Deny, SweepBegan
 from meshd.core.model import ClaimOutcome, Hint, Source
 from tests.harness import SteppedClock, World, write_bytes, write_manifest
+from tests.stateful import saying
 from tests.stateful.footprint import lies_below
 from tests.stateful.oracle import Look, Oracle, Row
 
@@ -110,8 +112,9 @@ class RegistryMachine(RuleBasedStateMachine):
         text = file.read_text()
         if not text.startswith("{") or not text.endswith("}"):
             return Look("invalid")
-        agent_id, name = text.split('"id": "')[1][0], text.split('"name": "')[1].split('"')[0]
-        return Look("present", agent_id, name, worktree=(project / ".git").is_file())
+        said = json.loads(text)
+        worktree = (project / ".git").is_file()
+        return Look("present", said["id"], said["name"], worktree, saying.about(said))
 
     # the user
 
@@ -119,7 +122,8 @@ class RegistryMachine(RuleBasedStateMachine):
     def write(self, place: str, agent_id: str) -> None:
         self.names += 1
         self.real(place).mkdir(parents=True, exist_ok=True)
-        write_manifest(self.real(place), agent_id, name=f"name {self.names}")
+        said = saying.fields(self.names)
+        write_manifest(self.real(place), agent_id, name=f"name {self.names}", **said)
 
     @rule(place=places)
     def tear(self, place: str) -> None:
@@ -300,6 +304,14 @@ class RegistryMachine(RuleBasedStateMachine):
                 None
                 if agent.absent_clock is None
                 else clocks[agent.scan_root] - agent.absent_clock,
+                about=saying.about(
+                    {
+                        "description": agent.description,
+                        "runtime": agent.runtime,
+                        "capabilities": agent.capabilities,
+                        "budget": agent.budget,
+                    }
+                ),
             )
             for agent in self.world.agents.values()
         }
