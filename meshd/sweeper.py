@@ -34,7 +34,7 @@ from meshd.errors import MeshdError, StoppingError
 from meshd.gathering import Gathering
 from meshd.looker import RootLostError, Sighting, Unreadable
 from meshd.looker.findings import Ceiling, Met
-from meshd.looker.health import Sickness
+from meshd.looker.health import CHANGED
 from meshd.tidying import seek_leftovers
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ class Sweeper:
         identity = None if known is None else known.identity
         seen = looker.check(identity)
         if (
-            seen.reason == Sickness.IDENTITY_CHANGED
+            seen.reason in CHANGED
             and identity is not None
             and self._holds_our_agents(root, looker, identity)
         ):

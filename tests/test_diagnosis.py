@@ -172,6 +172,13 @@ def test_every_sickness_of_a_root_has_advice_of_its_own(reason: Sickness) -> Non
     )  # fmt: skip
 
 
+def test_the_directory_below_a_missing_mount_is_not_offered_for_a_root() -> None:
+    """Whoever accepts it starts every agent of the disk towards unreachable."""
+    (found,) = diagnose(facts(status=status(roots=[root(state="sick", reason="not-mounted")])))
+    assert "nothing is mounted there" in found.message
+    assert (found.hint.startswith("mount its disk"), "accept" in found.hint) == (True, False)
+
+
 def test_what_is_known_of_a_dead_daemons_watching_is_no_finding() -> None:
     gone = status(
         pid=None, ready=False, lastSweep=None, roots=[root(watch="none", lastOverflow=at(-9))]

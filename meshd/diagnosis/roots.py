@@ -25,7 +25,11 @@ _SICK: Final = {
     "unreadable": ("it cannot be read", "see the kernel's log for what its disk says"),
     "identity-changed": (
         "another directory or disk lies there now",
-        "mount the right one; if this is the right one now: meshd roots accept {path}",
+        "mount or bring back the right one; if this one is right now: meshd roots accept {path}",
+    ),
+    "not-mounted": (
+        "nothing is mounted there, and it was a mount point",
+        "mount its disk: what lies there now is the directory below it",
     ),
     "no-descriptors": ("the daemon has no file descriptors left", "raise its LimitNOFILE"),
     "timed-out": ("it did not answer in time", "see whether its server or disk is up"),

@@ -30,9 +30,13 @@ class Sickness(StrEnum):
     PERMISSION_DENIED = "permission-denied"
     UNREADABLE = "unreadable"
     IDENTITY_CHANGED = "identity-changed"
+    NOT_MOUNTED = "not-mounted"
     NO_DESCRIPTORS = "no-descriptors"
     TIMED_OUT = "timed-out"
 
+
+CHANGED: Final = (Sickness.IDENTITY_CHANGED, Sickness.NOT_MOUNTED)
+"""A directory is there and can be listed, and is not the root."""
 
 _SICKNESS_BY_ERRNO: Final = {
     errno.ENOENT: Sickness.MISSING,
@@ -111,11 +115,30 @@ def examine(path: str, known: RootIdentity | None, seen: RootInRun | None) -> Ex
             with os.scandir(root.descriptor) as entries:
                 next(entries, None)
             found = identify(root)
+            changed = _change(root, found, known, seen)
     except OSError as error:
         return Examination(sick(sickness_of(error)), None)
-    if known not in (None, found.identity) or seen not in (None, found):
-        return Examination(sick(Sickness.IDENTITY_CHANGED, found.identity), found)
+    if changed is not None:
+        return Examination(sick(changed, found.identity), found)
     return Examination(RootLook(healthy=True, reason=None, identity=found.identity), found)
+
+
+def _change(
+    root: OpenRoot, found: RootInRun, known: RootIdentity | None, seen: RootInRun | None
+) -> Sickness | None:
+    """Return how an open root is not the one first seen, None when it is.
+
+    Raises:
+        OSError: what the kernel says.
+    """
+    if known in (None, found.identity) and seen in (None, found):
+        return None
+    before = known or (None if seen is None else seen.identity)
+    if before is None or before.filesystem == found.identity.filesystem:
+        return Sickness.IDENTITY_CHANGED
+    # It was another file system, and now it is a directory of the one around it.
+    around = os.stat("..", dir_fd=root.descriptor)
+    return Sickness.NOT_MOUNTED if around.st_dev == found.device else Sickness.IDENTITY_CHANGED
 
 
 def sick(reason: Sickness, identity: RootIdentity | None = None) -> RootLook:

@@ -122,8 +122,10 @@ def inflict(base: Path, daemon: Daemon, mirror: Mirror) -> None:
     save(base / "plain/zz-clone", "original")
     save(base / "plain/torn", "torn", name=7)
     (base / "plain/locked").chmod(0)
+    # Owned before they are seen, and seen all at once: the last by name is the one too many.
     for number in range(AGENTS_PER_OWNER + 1):
-        owned_by_another(base / f"plain/o{number:02}", f"other-{number:02}")
+        owned_by_another(base / f"made/o{number:02}", f"other-{number:02}")
+    (base / "made").rename(base / "plain/made")
     mirror.hang()
     daemon.sweep("--full")
     daemon.configure("[scan]\nrots = []\n")
@@ -163,10 +165,10 @@ def test_nothing_is_named_while_nothing_is_wrong(ward: Ward) -> None:
     ("status", "log", "doctor", "advice"),
     [
         pytest.param(
-            ("unmounted", "sick", "identity-changed"),
-            ("root_sick", "/unmounted", "identity-changed"),
-            ("/unmounted", "another directory or disk lies there"),
-            "mount the right one",
+            ("unmounted", "sick", "not-mounted"),
+            ("root_sick", "/unmounted", "not-mounted"),
+            ("/unmounted", "nothing is mounted there"),
+            "mount its disk",
             id="a root that is unmounted",
         ),
         pytest.param(
@@ -192,8 +194,8 @@ def test_nothing_is_named_while_nothing_is_wrong(ward: Ward) -> None:
         ),
         pytest.param(
             ("claims", "1 refused"),
-            ("refused", f"/plain/o{AGENTS_PER_OWNER}", "owner-limit"),
-            (f"/plain/o{AGENTS_PER_OWNER}", f"user {OTHER_USER} may have {AGENTS_PER_OWNER}"),
+            ("refused", f"/plain/made/o{AGENTS_PER_OWNER}", "owner-limit"),
+            (f"/plain/made/o{AGENTS_PER_OWNER}", f"user {OTHER_USER} may have {AGENTS_PER_OWNER}"),
             "raise limits.agents_per_owner",
             id="a user who has all the agents one may have",
         ),

@@ -118,7 +118,7 @@ def test_an_unmounted_root_is_sick_and_its_projects_are_not_absent(root: Path) -
     looker = looker_of(root)
     known = looker.check(None).identity
     unmount(root)
-    assert looker.check(known).reason == "identity-changed"
+    assert looker.check(known).reason == "not-mounted"
     [seen] = looker.look([str(root / "project")], Source.SWEEP)
     assert (seen.outcome, seen.reason) == (Outcome.UNKNOWN, Reason.ROOT_SICK)
 

@@ -49,7 +49,7 @@ def test_an_unmounted_root_freezes_its_agents_and_no_other(
         after = changed(before, daemon.agents())
         assert {neighbour.id, *(one.id for one in frozen)} == after.keys()
         assert [{"confirmed": False}] * len(frozen) == [after[one.id] for one in frozen]
-        assert daemon.root(mounted)["reason"] == "identity-changed"
+        assert daemon.root(mounted)["reason"] == "not-mounted"
         mount("-t", "tmpfs", "tmpfs", mounted)
         daemon.sweep()
         assert daemon.root(mounted)["reason"] == "identity-changed"
