@@ -18,6 +18,7 @@ from meshd.opening import LOCK
 from meshd.store import connection as connecting
 from meshd.store.connection import WAL_LIMIT_BYTES, examine, open_reading, open_writing
 from meshd.store.transactions import transaction
+from tests.faults import speaking
 from tests.faults.fuse import Mirror, needs_fuse
 from tests.faults.tools import needs_root
 from tests.harness import World, write_manifest
@@ -96,6 +97,22 @@ def test_111_a_reader_that_lingers_lets_the_log_grow_and_no_longer_than_it_linge
     writer.close()
 
 
+@pytest.mark.slow
+def test_111_a_reader_that_is_given_back_holds_no_snapshot(home: Path, root: Path) -> None:
+    """Whatever it was asked for: a checkpoint that empties the log waits for every snapshot."""
+    plant(root, 3)
+    with Daemon(home, root) as daemon:
+        agent, row = next(iter(daemon.agents().items()))
+        project = row["projectPath"]
+        for words in speaking.ASKING:
+            daemon.cli(*speaking.filled(words, agent=agent, project=project))
+        daemon.ask("deny", str(root / "elsewhere"))
+        other = open_writing(daemon.database)
+        busy, _, _ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+        assert not busy
+        other.close()
+
+
 def test_112_a_transaction_has_the_lock_of_the_writer_from_its_beginning(database: Path) -> None:
     """One that reads first and writes then would fail at once when another wrote in between."""
     writer = open_writing(database)
@@ -118,10 +135,14 @@ def test_113_the_writer_waits_for_a_lock_that_another_process_has(world: World) 
 
 def test_114_many_threads_read_while_the_writer_writes(world: World) -> None:
     """A connection that two threads use at once raises; each reader is lent to one."""
-    stop = threading.Event()
+    stop, all_have_one = threading.Event(), threading.Barrier(4)
+    lent = []
 
     def read() -> int:
         count = 0
+        with world.store.reading() as registry:
+            all_have_one.wait(10)
+            lent.append(registry._connection)
         while not stop.is_set():
             with world.store.reading() as registry:
                 count += len(registry.records()) == 5
@@ -133,6 +154,7 @@ def test_114_many_threads_read_while_the_writer_writes(world: World) -> None:
             world.store.writer.submit(partial(put, key=str(number))).result(10)
         stop.set()
         assert all(reader.result() > 0 for reader in readers)
+    assert len(set(map(id, lent))) == 4
 
 
 def test_116_nothing_that_this_process_does_to_the_file_gives_up_its_lock(world: World) -> None:

@@ -36,6 +36,7 @@ class Seen:
     agents: dict[str, Document]
     claims: dict[str, tuple[str, str | None]]
     sweep: Document
+    root: Document
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Story:
     moments: dict[str, Seen]
 
 
-def seen(daemon: Daemon) -> Seen:
-    return Seen(daemon.agents(), daemon.claims(), daemon.status()["lastSweep"])
+def seen(daemon: Daemon, root: Path) -> Seen:
+    return Seen(daemon.agents(), daemon.claims(), daemon.status()["lastSweep"], daemon.root(root))
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +71,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         plant(root / "new")
         plant(root / "held")
         daemon.ask("sync")
-        moments = {"by events": seen(daemon)}
+        moments = {"by events": seen(daemon, root)}
         daemon.sweep()
-        moments["after a sweep"] = seen(daemon)
+        moments["after a sweep"] = seen(daemon, root)
         daemon.sweep("--full")
-        moments["after a full sweep"] = seen(daemon)
+        moments["after a full sweep"] = seen(daemon, root)
         assert daemon.stop() == 0
         daemon.start()
-        moments["after a restart"] = seen(daemon)
+        moments["after a restart"] = seen(daemon, root)
         yield Story(root, daemon, before, moments)
 
 
@@ -102,13 +103,15 @@ def test_001_to_039_a_hostile_file_in_the_place_of_a_good_one_costs_the_row_noth
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_001_to_039_the_neighbours_do_not_notice(story: Story, moment: str) -> None:
-    """I14: no row of another project changed, and no sweep was cut short or found the root sick."""
+    """I14: no row of another project changed, and no sweep was cut short; the root is healthy."""
     at = story.moments[moment]
     neighbours = {name: story.before[name] for name in NEIGHBOURS}
     assert changed(neighbours, {name: at.agents[name] for name in NEIGHBOURS}) == {}
     assert at.agents.keys() == story.before.keys()
     assert len(at.claims) == len(NEIGHBOURS) + 2 * len(CASES)
     assert (at.sweep["unreachable"], at.sweep["removed"], at.sweep["held"]) == (0, 0, 0)
+    assert at.sweep["sickRoots"] == []
+    assert (at.root["state"], at.root["reason"]) == ("healthy", None)
 
 
 def test_038_no_detail_is_longer_than_a_line(story: Story) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -217,3 +218,23 @@ def test_in_a_sick_root_nothing_is_written(acting: Acting, root: Path, project: 
 def test_every_refusal_is_an_error_that_a_surface_knows() -> None:
     refusals = (BadRequestError, BusyError, DuplicateError, NotWritableError, OutOfScopeError)
     assert all(issubclass(one, MeshdError) and one.code != "failed" for one in refusals)
+
+
+def test_a_manifest_is_whole_though_each_write_takes_only_half(
+    acting: Acting, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 103: `write` may take less than it is given, and say so by a number alone."""
+    write, short = os.write, 0
+
+    def write_half(descriptor: int, data: bytes) -> int:
+        nonlocal short
+        short += len(data) > 1
+        return write(descriptor, data[: max(len(data) // 2, 1)])
+
+    monkeypatch.setattr(os, "write", write_half)
+    agent = acting.register(project).agent
+    acting.update(agent.id, {"description": "x" * 1000})
+    assert short > 10
+    document = json.loads(manifest_path(project).read_bytes())
+    assert (document["id"], document["description"]) == (agent.id, "x" * 1000)
+    assert acting.world.sweep(full=True).drift == 0

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meshd.clock import SystemClock
+from meshd.core.manifest import CAP_BYTES
 from meshd.core.model import FileIdentity, Git, Observation, Outcome, Reason, Source
 from meshd.looker import look as look_module
 from meshd.looker.health import open_root
@@ -374,6 +375,32 @@ def test_a_file_that_grows_while_it_is_read_is_not_judged(
 
     monkeypatch.setattr(look_module, "read_bounded", read_then_change)
     assert verdict(root, project) == (Outcome.UNKNOWN, Reason.CHANGED_WHILE_READ)
+
+
+def test_a_file_that_grows_after_it_was_judged_is_read_to_the_cap_and_a_byte(
+    root: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 14: what `fstat` said of its size bounds nothing."""
+    path = manifest_of(project)
+    fstat, read, taken = os.fstat, os.read, 0
+
+    def fstat_then_grow(descriptor: int) -> os.stat_result:
+        status = fstat(descriptor)
+        if status.st_ino == path.stat().st_ino:
+            with path.open("ab") as file:
+                file.write(b" " * 4 * CAP_BYTES)
+        return status
+
+    def read_and_count(descriptor: int, size: int) -> bytes:
+        nonlocal taken
+        data = read(descriptor, size)
+        taken += len(data)
+        return data
+
+    monkeypatch.setattr(os, "fstat", fstat_then_grow)
+    monkeypatch.setattr(os, "read", read_and_count)
+    assert verdict(root, project) == (Outcome.UNKNOWN, Reason.CHANGED_WHILE_READ)
+    assert taken == CAP_BYTES + 1
 
 
 # --- bytes (faults 19 to 36 in short: the parser's own tests are in tests/core) ----------------

@@ -12,12 +12,14 @@ import pytest
 from meshd.looker.nodes import find
 from meshd.watcher import inotify as kernel
 from meshd.watcher.scanner import Scanner
+from tests.watcher import hearing
 from tests.watcher.hearing import (
     age,
     blind_spots,
     kernel_watches,
     make_project,
     save,
+    scan_settings,
     stalled,
     wait_for_departures,
     wait_until_idle,
@@ -225,8 +227,17 @@ def test_symlinks_are_not_followed(base: Path, root: Path, watched: Watched) -> 
     assert watched.coverage().watched == 1
 
 
-def test_a_tree_of_any_depth_can_be_moved_in(base: Path, root: Path) -> None:
-    """Fault 88: neither the stack of the interpreter nor PATH_MAX ends the watching."""
+def test_a_tree_of_any_depth_can_be_moved_in(
+    base: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 88: neither the stack of the interpreter nor PATH_MAX ends the watching.
+
+    No configuration allows so many levels; without them, the stack would never be met.
+    """
+    deep = {"max_depth": 1_200}
+    monkeypatch.setattr(
+        hearing, "scan_settings", lambda values: scan_settings(values).model_copy(update=deep)
+    )
     here = os.open(base, os.O_RDONLY)
     for name in ["deep", *["d" * 10] * 1_500]:
         os.mkdir(name, dir_fd=here)
@@ -234,10 +245,10 @@ def test_a_tree_of_any_depth_can_be_moved_in(base: Path, root: Path) -> None:
         os.close(here)
         here = below
     os.close(here)
-    with watching(base, root, max_depth=64) as watched:
+    with watching(base, root) as watched:
         (base / "deep").rename(root / "deep")
         watched.hear()
-        assert watched.coverage().watched == 65
+        assert watched.coverage().watched == 1_201
         make_project(root / "other")
         assert watched.hear() == ["root/other"]
         (root / "deep").rename(base / "deep")
