@@ -252,8 +252,11 @@ class Daemon:
             if wakeup in (signal.SIGINT, signal.SIGTERM):
                 self._log.info("stopping", why=signal.Signals(wakeup).name)
                 return 0
-            if wakeup is signal.SIGHUP or self._reloader.is_edited():
+            if wakeup is signal.SIGHUP:
                 self._reloader.reload()
+            elif self._reloader.is_edited():
+                # Gathered up with the hangup or the request that often follows an edit.
+                self._supervisor.wakeups.put(signal.SIGHUP)
             if not self._tick(banner):
                 return None
 

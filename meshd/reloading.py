@@ -152,14 +152,15 @@ class Reloader:
         waiting = self._those_who_wait()
         log, notifier = self._surroundings.log.logger, self._surroundings.notifier
         notifier.reloading()
-        self._files = self._file_signatures()
+        before, self._files = self._files, self._file_signatures()
         try:
             outcome = self._take(self._surroundings.reload())
         except MeshdError as error:
+            # An alarm is raised once: a request after an edit often meets what the edit did.
+            is_known = (error.message, before) == (self.refused, self._files)
+            tell = log.info if is_known else log.error
+            tell("reload_refused", why=error.message, what_to_do=error.hint)
             self.refused = error.message
-            log.error(  # noqa: TRY400 - the message says it; a traceback would not help
-                "reload_refused", why=error.message, what_to_do=error.hint
-            )
             for future in waiting:
                 future.set_exception(error)
         else:

@@ -32,6 +32,10 @@ HURRIED_DEADLINE = 1.0
 """Seconds an actor has once the stop is hurried: enough for a commit under way, because a
 manager and a terminal often send one signal twice."""
 
+GATHERING_SECONDS = 0.1
+"""How long a SIGHUP waits for more of its kind: a deployment that sends one for each file it
+changes asks for one reload (fault 162)."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -98,8 +102,8 @@ class Supervisor:
     def wait(self, timeout: float | None) -> Wakeup | None:
         """Wait for the first actor that ends or the next signal.
 
-        Several SIGHUP in a row are one: what is done for it is done after all of them, and a
-        signal to stop does not wait behind a thousand reloads.
+        Several SIGHUP within a moment are one: what is done for it is done after all of them.
+        Whatever else comes ends that moment, so a signal to stop does not wait behind reloads.
 
         Args:
             timeout: seconds, or None for as long as it takes.
@@ -111,8 +115,10 @@ class Supervisor:
         wakeup, self._next = self._next, None
         try:
             wakeup = wakeup or self.wakeups.get(timeout=timeout)
+            until = self._clock.monotonic() + GATHERING_SECONDS
             while wakeup is signal.SIGHUP and self._next is None:
-                following = self.wakeups.get_nowait()
+                left = max(0.0, until - self._clock.monotonic())
+                following = self.wakeups.get(timeout=left)
                 self._next = None if following is signal.SIGHUP else following
         except queue.Empty:
             pass

@@ -262,3 +262,23 @@ def test_a_storm_of_reloads_is_one_and_keeps_nothing_waiting(diary: Diary) -> No
         diary.supervisor.wakeups.put(wakeup)
     taken = [diary.supervisor.wait(0) for _ in range(4)]
     assert taken == [signal.SIGHUP, signal.SIGTERM, signal.SIGHUP, None]
+
+
+def test_reloads_asked_for_a_moment_apart_are_one(
+    diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 162: each hangup is sent when the one before has been taken."""
+    monkeypatch.setattr("meshd.supervisor.GATHERING_SECONDS", LONG)
+    wakeups = diary.supervisor.wakeups
+
+    def send() -> None:
+        for number in [signal.SIGHUP] * 20 + [signal.SIGTERM]:
+            wakeups.put(number)
+            while not wakeups.empty():
+                pass
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    taken = [diary.supervisor.wait(LONG) for _ in range(2)]
+    sender.join(LONG)
+    assert taken == [signal.SIGHUP, signal.SIGTERM]

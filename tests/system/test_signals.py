@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from meshd.supervisor import GATHERING_SECONDS
 from tests.system.daemon import Daemon
 from tests.system.difference import changed
 from tests.system.trees import plant, save
@@ -242,6 +244,34 @@ def test_many_hangups_during_sweeps_drop_no_row(home: Path, root: Path) -> None:
                 daemon.process.send_signal(signal.SIGHUP)
             daemon.sweep("--full")
         assert changed(before, daemon.agents()) == {}
+
+
+def test_a_refusal_is_an_alarm_once_however_often_it_is_met(home: Path, root: Path) -> None:
+    """An edit, a request and hangups meet the same mistake; another mistake is another alarm."""
+    with Daemon(home, config=scanning(root)) as daemon:
+        for mistake in ("[sweeep]\n", "[scann]\n"):
+            daemon.configure(mistake)
+            for _ in range(3):
+                assert daemon.cli("reload").returncode == 5
+        told = [one["level"] for one in daemon.logged("reload_refused")]
+        assert told.count("error") == 2
+        assert len(told) >= 6, "each is in the log"
+
+
+def test_hangups_in_a_row_are_few_reloads(home: Path, root: Path) -> None:
+    """Fault 162: each is sent when the daemon has answered after the one before."""
+    with Daemon(home, config=scanning(root)) as daemon:
+        daemon.configure(scanning(root, more='[sweep]\ninterval = "1h"\n'))
+        began = time.monotonic()
+        with daemon.client() as client:
+            for _ in range(40):
+                daemon.process.send_signal(signal.SIGHUP)
+                client.status()
+            client.reload()
+        most = 2 + int((time.monotonic() - began) / GATHERING_SECONDS)
+        taken = daemon.logged("reloaded")
+        assert [one["changed"] for one in taken if one["changed"]] == [["sweep.interval"]]
+        assert 1 <= len(taken) <= most
 
 
 # two daemons
