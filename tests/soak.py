@@ -40,7 +40,7 @@ LARGEST: Final = 1 << 20
 """Bytes of a file that is kept as evidence."""
 FAULTS: Final = (
     "kill", "kill_in_a_call", "restart", "overflow", "pause", "unmount_or_mount", "replace_root",
-    "write_protect", "shut_place", "fill_state", "damage",
+    "write_protect", "shut_place", "fill_state", "damage", "vanish",
 )  # fmt: skip
 
 
@@ -77,6 +77,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of the first episode; random by default")
     parser.add_argument("--episodes", type=int, help="so many, instead of for a time")
     parser.add_argument("--steps", type=int, default=150, help="in an episode, 150 by default")
+    parser.add_argument("--each", action="store_true", help="first, every kind of fault once")
     parser.add_argument("--go-on", action="store_true", help="do not end at what is wrong")
     parser.add_argument("--keep", type=Path, help="where evidence goes; a new directory by default")
     return parser.parse_args(arguments)
@@ -100,6 +101,8 @@ def _episode(seed: int, options: argparse.Namespace) -> tuple[Counter[str], Foot
     try:
         with siege:
             try:
+                if options.each:
+                    siege.each_fault()
                 for _ in range(options.steps):
                     siege.step()
                 siege.judge()
@@ -115,6 +118,8 @@ def _episode(seed: int, options: argparse.Namespace) -> tuple[Counter[str], Foot
         shutil.rmtree(base, ignore_errors=True)
     siege.counts["acts of the operator"] += siege.operator.done
     siege.counts["acts refused"] += siege.operator.refused
+    siege.counts["answered kills"] += siege.operator.answered
+    siege.counts["unanswered kills"] += siege.operator.unanswered
     siege.counts["questions"] += siege.bystander.questions
     faults = sum(siege.counts[fault] for fault in FAULTS)
     _say(
@@ -166,6 +171,7 @@ def _summary(total: Counter[str], most: Footprint) -> str:
     shown = (
         "episodes", "steps", "acts of users", "acts of the operator", "acts refused", "questions",
         "judge", "glance", "sweep", "back_up", *FAULTS,
+        "answered kills", "unanswered kills",
     )  # fmt: skip
     figures = ", ".join(f"{name.replace('_', ' ')} {total[name]}" for name in shown)
     faults = sum(total[fault] for fault in FAULTS)

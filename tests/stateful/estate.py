@@ -27,6 +27,9 @@ ROOTS: Final = ("one", "two")
 PLACES: Final = tuple(f"{root}/{place}" for root in ROOTS for place in ("p", "q", "r", "deep/s"))
 IDS: Final = ("a", "b", "c", "d")
 
+TEAM: Final = "team"
+"""Name of the directory of a team, below its root."""
+
 CAP: Final = 65_536
 """Bytes; a larger manifest is none (design: §Manifest)."""
 
@@ -44,6 +47,8 @@ class Estate:
             itself by default.
         roots: their names.
         places: paths of the projects, below `base`.
+        team: names of agents of each root, in a directory of theirs, whom nobody touches; they
+            vanish together.
         is_hostile: whether there are attackers too.
         denied: places the daemon was told to leave alone.
         unscanned: places that its configuration leaves out.
@@ -57,6 +62,7 @@ class Estate:
     disk: Path = Path()
     roots: tuple[str, ...] = ROOTS
     places: tuple[str, ...] = PLACES
+    team: tuple[str, ...] = ()
     is_hostile: bool = False
     denied: set[str] = field(default_factory=set)
     unscanned: set[str] = field(default_factory=set)
@@ -70,6 +76,27 @@ class Estate:
             self.disk = self.base
         for root in self.roots:
             (self.disk / root).mkdir(parents=True)
+        for place in self.of_teams(*self.roots):
+            self.manifest(place).parent.mkdir(parents=True)
+            self.manifest(place).write_text(self._text(place.replace("/", "-")))
+
+    @property
+    def everywhere(self) -> tuple[str, ...]:
+        """Every place at which a project may be."""
+        return (*self.places, *self.of_teams(*self.roots))
+
+    def of_teams(self, *roots: str) -> tuple[str, ...]:
+        """Return the places of the teams of some roots."""
+        return tuple(f"{root}/{TEAM}/{name}" for root in roots for name in self.team)
+
+    def vanish_or_return(self, root: str) -> None:
+        """Let the whole team of a root vanish, or come back."""
+        here, away = self.disk / root / TEAM, self.disk / f"{TEAM}-of-{root}"
+        if here.exists():
+            here.rename(away)
+        else:
+            away.rename(here)
+        self.trail.append(f"team of {root}: {here.exists()}")
 
     def look(self, place: str) -> Look:
         """Return what lies at a place."""
@@ -100,11 +127,11 @@ class Estate:
 
     def looks(self) -> dict[str, Look]:
         """Return what lies at every place, by path."""
-        return {self.path(place): self.look(place) for place in self.places}
+        return {self.path(place): self.look(place) for place in self.everywhere}
 
     def root_of_paths(self) -> dict[str, str]:
         """Return the root of every path."""
-        return {self.path(place): place.partition("/")[0] for place in self.places}
+        return {self.path(place): place.partition("/")[0] for place in self.everywhere}
 
     def path(self, place: str) -> str:
         """Return the path of a place as the daemon sees it."""
@@ -139,7 +166,7 @@ class Estate:
 
     def note(self) -> None:
         """Remember which ids lie where."""
-        for place in self.places:
+        for place in self.everywhere:
             look = self.found(place)
             if look.outcome == "present":
                 self.held.setdefault(self.path(place), set()).add(look.agent_id)

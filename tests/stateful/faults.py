@@ -47,17 +47,21 @@ class Faults:
     def __post_init__(self) -> None:
         self.chance = self.estate.chance
 
-    def unmount_or_mount(self) -> None:
+    # Each of these returns whether it did anything.
+
+    def unmount_or_mount(self) -> bool:
         """A root goes away, or comes back."""
         root = self.chance.choice(self.estate.roots)
         if root in self.away:
             self._mount(root)
-        elif root not in self.read_only:
-            self._freeze(
-                root, [place for place in self.estate.places if place.startswith(f"{root}/")]
-            )
-            self.ground.unmount(root)
-            self.away.add(root)
+            return True
+        if root in self.read_only:
+            return False
+        there = [place for place in self.estate.everywhere if place.startswith(f"{root}/")]
+        self._freeze(root, there)
+        self.ground.unmount(root)
+        self.away.add(root)
+        return True
 
     def _mount(self, root: str) -> None:
         self.expect_frozen()
@@ -65,42 +69,46 @@ class Faults:
         self.ground.mount(root)
         self.away.discard(root)
 
-    def replace_root(self) -> None:
+    def replace_root(self) -> bool:
         """A root is replaced by its copy, and the operator accepts it."""
         root = self.chance.choice(self.estate.roots)
         path = self.estate.path(root)
         is_scanned = f'"{path}"' in self.operator.configuration()
         if root in self.away | self.read_only or self.estate.shut or not is_scanned:
-            return
+            return False
         self.make_room()
         self.estate.trail[-1] += f" {root}"
         self.operator.expect_untouched()
         self.ground.replace(root)
         with self.daemon.client() as client:
             client.accept_root(path)
+        return True
 
-    def write_protect(self) -> None:
+    def write_protect(self) -> bool:
         """Nothing can be written below a root any more, or it can again."""
         root = self.chance.choice(self.estate.roots)
         if root in self.away:
-            return
+            return False
         self._set_read_only(root, on=root not in self.read_only)
+        return True
 
     def _set_read_only(self, root: str, *, on: bool) -> None:
         self.ground.set_read_only(root, on=on)
         (self.read_only.add if on else self.read_only.discard)(root)
 
-    def shut_place(self) -> None:
+    def shut_place(self) -> bool:
         """A project cannot be entered any more, or it can again."""
         if self.estate.shut:
             self._open(self.chance.choice(sorted(self.estate.shut)))
-            return
+            return True
         place = self.chance.choice(self.estate.places)
         project = self.estate.disk / place
-        if project.is_dir() and not project.is_symlink():
-            self._freeze(place, [place])
-            self.estate.shut.add(place)
-            self.ground.set_shut(place, on=True)
+        if not project.is_dir() or project.is_symlink():
+            return False
+        self._freeze(place, [place])
+        self.estate.shut.add(place)
+        self.ground.set_shut(place, on=True)
+        return True
 
     def _open(self, place: str) -> None:
         self.expect_frozen()
@@ -108,7 +116,7 @@ class Faults:
         self.ground.set_shut(place, on=False)
         self.estate.shut.discard(place)
 
-    def fill_state(self) -> None:
+    def fill_state(self) -> bool:
         """The file system of the state directory is full, or it is no more."""
         self.estate.trail[-1] += f" {not self.is_full}"
         if self.is_full:
@@ -116,6 +124,7 @@ class Faults:
         else:
             self.ground.set_full(on=True)
             self.is_full = True
+        return True
 
     def make_room(self) -> None:
         """Let the daemon write its state again."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tests.stateful import saying
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
     from meshd.client import Client
@@ -35,25 +35,24 @@ def holder(row: Row) -> str:
 
 
 def expect_registry(
-    disk: Mapping[str, Look], rows: Mapping[str, Row], *, was_rebuilt: bool
+    disk: Mapping[str, Look], rows: Mapping[str, Row], in_doubt: Container[str]
 ) -> None:
     """Expect the registry to say what lies on the disk (I1, I4, I20).
 
     Args:
         disk: a look at every path.
         rows: by id.
-        was_rebuilt: whether a database was lost: then an id whose old path cannot be read waits.
+        in_doubt: paths that could not be read since a database was lost: whose id was there waits.
     """
     live = {row["projectPath"]: row for row in rows.values() if is_live(row)}
     assert len(live) == sum(map(is_live, rows.values())), "I4: a path with two rows"
-    unreadable = any(look.outcome == "invalid" for look in disk.values())
+    waits = any(look.outcome == "invalid" and path in in_doubt for path, look in disk.items())
     for look in disk.values():
         if look.outcome != "present":
             continue
         row = rows.get(look.agent_id)
         if row is None:
-            assert was_rebuilt, f"I1: {look.agent_id} has no row"
-            assert unreadable, f"I1: {look.agent_id} waits for a path that can be read"
+            assert waits, f"I1: {look.agent_id} has no row, and waits for nobody"
         elif not is_live(row):
             assert disk[holder(row)].outcome == "invalid", f"I1: found, and not live: {row}"
     for path, row in live.items():

@@ -36,6 +36,8 @@ class Operator:
         timing: sections of the configuration that stay as they are.
         refused: how many acts were refused.
         done: how many were acknowledged.
+        answered: how many acts were acknowledged just before a kill.
+        unanswered: how many were under way at one.
         rules: actions by source and target, as acknowledged.
         sealed: what lies on the disk, as its users and the operator left it.
     """
@@ -45,6 +47,8 @@ class Operator:
     timing: str
     refused: int = 0
     done: int = 0
+    answered: int = 0
+    unanswered: int = 0
     rules: dict[tuple[str, str], str] = field(default_factory=dict)
     sealed: dict[str, str] = field(default_factory=dict)
     _exclude: tuple[str, ...] = ()
@@ -217,7 +221,7 @@ class Operator:
             answer = client.reload()
             assert client.status()["config"]["generation"] >= answer["generation"]
         self.estate.unscanned = {
-            place for place in self.estate.places if not self._is_scanned(place)
+            place for place in self.estate.everywhere if not self._is_scanned(place)
         }
         self.done += 1
         self.estate.trail[-1] += f" unscanned: {sorted(self.estate.unscanned)}"
@@ -263,9 +267,11 @@ class Operator:
 
         caller = threading.Thread(target=call)
         caller.start()
-        caller.join(self.chance.uniform(0.0, 0.03))
+        caller.join(self.chance.choice((self.chance.uniform(0.0, 0.03), None)))
         self.daemon.kill()
         caller.join()
+        self.answered += bool(answers)
+        self.unanswered += not answers
         self.estate.trail[-1] += f" {place}, {'answered' if answers else 'unanswered'}"
         self.daemon.start()
         after = self.estate.found(place)

@@ -43,7 +43,14 @@ PLACES: Final = (
     "three/q",
     "three/deep/s",
 )
+TEAM: Final = tuple(f"{number:02}" for number in range(12))
+"""More than half of a root's agents, and more than the mass guard lets go at once."""
+
 GROWTH_MEGABYTES: Final = 60
+GROWTH: Final = 4
+"""Descriptors, and threads, more than at the first judgement: answers that are under way."""
+TRIES: Final = 40
+"""Of a fault that has to happen, at places by chance."""
 
 BOUND_BY_MODES: Final = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 """Runs a daemon whom permissions bind, root too."""
@@ -74,7 +81,7 @@ class Siege:
         self.counts: Counter[str] = Counter()
         self.most = NOTHING
         self.chance = chance
-        self.estate = Estate(base, chance, base / "disk", ROOTS, PLACES, is_hostile=True)
+        self.estate = Estate(base, chance, base / "disk", ROOTS, PLACES, TEAM, is_hostile=True)
         outside = base / "disk" / "outside" / ".dork"
         outside.mkdir(parents=True)
         (outside / "agent.json").write_text('{"id": "outside", "name": "not ours"}')
@@ -88,6 +95,7 @@ class Siege:
         self.estate.trail.append(timing)
         self.faults = Faults(self.estate, self.ground, self.daemon, self.operator)
         self._first: tuple[int, Footprint] | None = None
+        self._in_doubt: set[str] = set()
 
     def __enter__(self) -> Self:
         for _ in range(8):
@@ -120,7 +128,7 @@ class Siege:
 
     def step(self) -> None:
         """Let something happen, and now and then judge."""
-        kinds: list[tuple[Callable[[], None], int]] = [
+        kinds: list[tuple[Callable[[], bool | None], int]] = [
             (self.users, 30),
             (self.operators, 14),
             (self.kill, 2),
@@ -134,6 +142,7 @@ class Siege:
             (self.faults.shut_place, 3),
             (self.faults.fill_state, 1),
             (self.damage, 1),
+            (self.vanish, 1),
             (self.back_up, 1),
             (self.sweep, 3),
             (self.judge, 12),
@@ -141,9 +150,32 @@ class Siege:
         ]
         (kind,) = self.chance.choices([one for one, _ in kinds], [weight for _, weight in kinds])
         self.counts["steps"] += 1
-        self.counts[kind.__name__] += 1
+        self._do(kind)
+
+    def each_fault(self) -> None:
+        """Let every kind of fault happen once, each between users' acts and a judgement."""
+        for kind in (
+            self.vanish, self.kill, self.restart, self.overflow, self.pause, self.damage,
+            self.faults.replace_root, self.faults.unmount_or_mount, self.faults.write_protect,
+            self.faults.shut_place, self.faults.fill_state,
+        ):  # fmt: skip
+            self._insist(kind, lambda kind=kind: self.counts[kind.__name__] > 0)  # type: ignore[misc]
+        self._insist(self.kill_in_a_call, lambda: self.operator.answered > 0)
+        self._insist(self.kill_in_a_call, lambda: self.operator.unanswered > 0)
+
+    def _insist(self, kind: Callable[[], bool | None], is_done: Callable[[], bool]) -> None:
+        for _ in range(TRIES):
+            if is_done():
+                break
+            self._do(kind)
+        assert is_done(), f"{kind.__name__} was never possible"
+        for usual in (self.users, self.glance, self.judge):
+            self._do(usual)
+
+    def _do(self, kind: Callable[[], bool | None]) -> None:
+        """Let something happen, and count it unless it could not."""
         self.estate.trail.append(kind.__name__.upper())
-        kind()
+        self.counts[kind.__name__] += kind() is not False
 
     def users(self) -> None:
         """People, editors, git and attackers do things."""
@@ -207,6 +239,7 @@ class Siege:
         while_it_runs = self.chance.random() < 0.5
         self.estate.trail.append(f"{how.__name__}, running: {while_it_runs}")
         self.daemon.may_fail = True
+        self._in_doubt = {self.estate.path(place) for place in self.estate.everywhere}
         before = self.daemon.status()["epoch"]
         if while_it_runs:
             damaging.empty_journal(self.daemon.database)
@@ -221,6 +254,31 @@ class Siege:
             self.daemon.start()
             assert self._epoch() != before, "a lost database was not begun anew"
         self.faults.frozen.clear()
+
+    def vanish(self) -> bool:
+        """The team of a root vanishes while nobody watches: it is held (I13), and comes back."""
+        self.faults.lift_all()
+        root = self.chance.choice(ROOTS)
+        team = {self.estate.path(place) for place in self.estate.of_teams(root)}
+        if team & {self.estate.path(place) for place in self.estate.unscanned}:
+            return False
+        self.operator.expect_untouched()
+        with self._client() as client:
+            client.sweep(confirm=True)
+            seq = client.status()["seq"]
+        self.daemon.kill()
+        self.estate.vanish_or_return(root)
+        self.daemon.start()
+        with self._client() as client:
+            client.sync()
+            rows = client.registry()["agents"]
+            told = [entry["kind"] for entry in client.events(seq)["events"]]
+        live = {row["projectPath"] for row in rows if judging.is_live(row)}
+        assert team <= live, f"I13: {sorted(team - live)} of {root} at once"
+        assert "held" in told, f"I13: not said to be held: {told}"
+        self.estate.vanish_or_return(root)
+        self.operator.seal()
+        return True
 
     def _epoch(self) -> str | None:
         with contextlib.suppress(MeshdError), self.daemon.client() as client:
@@ -271,7 +329,11 @@ class Siege:
             disk = self.estate.looks()
             claims = {one["path"]: one["outcome"] for one in client.claims()["claims"]}
             judging.expect_health(client.status())
-            judging.expect_registry(disk, rows, was_rebuilt=self.daemon.may_fail)
+            judging.expect_registry(disk, rows, self._in_doubt)
+            # A path that was read, or is known to be empty, keeps nobody waiting any more.
+            self._in_doubt -= {
+                path for path, look in disk.items() if look.outcome in ("present", "absent")
+            }
             judging.expect_claims(disk, rows, claims)
             judging.expect_nothing_invented(self.estate, rows)
             judging.expect_acknowledged(client, self.estate, self.operator.rules)
@@ -302,6 +364,13 @@ class Siege:
             self._first = (pid, now)
         first = self._first[1]
         assert now.megabytes <= first.megabytes + GROWTH_MEGABYTES, f"I17: {first}, then {now}"
+        wanted = f"as many descriptors and threads as when there were {first}"
+        self.daemon.wait_until(lambda: self._has_not_grown(first), wanted, PATIENCE)
+
+    def _has_not_grown(self, first: Footprint) -> bool:
+        now = footprint(self.daemon.process.pid, self.daemon.database)
+        descriptors = now.descriptors <= first.descriptors + GROWTH
+        return descriptors and now.threads <= first.threads + GROWTH
 
     def glance(self) -> None:
         """Judge what holds under faults too."""
