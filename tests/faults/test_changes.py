@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import apsw
 import pytest
 
+from meshd.looker import look, walk
 from meshd.opening import DATABASE
 from tests.harness import World, write_manifest
 
@@ -154,6 +155,23 @@ def test_056_a_file_renamed_over_another_is_another_whatever_its_times_say(
     write_manifest(root / "p", "a", description=AFTER)
     os.utime(manifest, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert manifest.stat().st_ino != status.st_ino
+    world.sweep()
+    assert described(world) == AFTER
+
+
+def test_056_the_inode_alone_tells_a_renamed_file_from_the_one_before(
+    world: World, root: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the clock of a file system is so coarse that `ctime` is the same too."""
+    for module in (look, walk):
+        signed = module.signature_of
+        monkeypatch.setattr(
+            module, "signature_of", lambda status, real=signed: real(status)._replace(ctime_ns=0)
+        )
+    world.sweep(full=True)
+    status = manifest.stat()
+    write_manifest(root / "p", "a", description=AFTER)
+    os.utime(manifest, ns=(status.st_atime_ns, status.st_mtime_ns))
     world.sweep()
     assert described(world) == AFTER
 

@@ -1,6 +1,7 @@
 """What happens to events: lost, too many, of a tree that left, that came, or that is another now.
 
 A sweep is a day away: only events can tell, unless a test asks for more.
+The tests stand in the order in which one daemon lives: a later one begins where another ended.
 """
 
 from __future__ import annotations

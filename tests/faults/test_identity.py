@@ -2,6 +2,7 @@
 
 Everything happens at once while no event is heard, so that one sweep has to sort all of it out;
 what events make of the same steps is held by `tests/system/test_watching.py`.
+The tests stand in the order in which the daemon lives: a later one begins where another ended.
 """
 
 from __future__ import annotations

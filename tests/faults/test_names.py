@@ -3,6 +3,8 @@
 A name may hold any byte but `/` and NUL, a text of a valid manifest any character but NUL. None
 starts a line of its own, moves a terminal's cursor, adds a field to the journal, or turns the
 reading order: in no command's output, in no form of the log, in no word to the service manager.
+
+Most tests ask one daemon, one after the other: they stand in the order in which it lives.
 """
 
 from __future__ import annotations
@@ -157,20 +159,23 @@ def test_043_the_log_for_people_has_a_line_for_each_event(daemon: Daemon) -> Non
     assert forged(daemon.log) == []
 
 
-def test_045_only_our_own_words_reach_the_service_manager(daemon: Daemon) -> None:
-    daemon.sweep("--full")
-    assert daemon.stop() == 0
-    daemon.launch()
-    told: list[str] = []
+def test_045_only_our_own_words_reach_the_service_manager(root: Path, tmp_path: Path) -> None:
+    """Not even which root is sick, whose name is anybody's."""
+    home, sick = tmp_path / "h", tmp_path / NAMES["newline"]
+    home.mkdir()
+    save(sick / "p", "in-the-sick-one")
+    with Daemon(home, root, sick) as daemon:
+        told = [daemon.notified()]
+        sick.rename(tmp_path / "away")
+        daemon.sweep("--full")
 
-    def is_told() -> bool:
-        told.append(daemon.notified())
-        return "STATUS=" in "\n".join(told)
+        def is_told() -> bool:
+            told.append(daemon.notified())
+            return "1 sick roots" in "\n".join(told)
 
-    daemon.wait_until(is_told, "word to the manager")
-    daemon.await_ready()
-    told.append(daemon.notified())
-    numbers = re.compile(r"(READY|WATCHDOG|EXTEND_TIMEOUT_USEC)=\d+")
+        daemon.wait_until(is_told, "word to the manager")
+        assert daemon.stop() == 0
+    numbers = re.compile(r"(READY|STOPPING|WATCHDOG|EXTEND_TIMEOUT_USEC)=\d+")
     words = re.compile(r"STATUS=[a-z0-9 ,.:;()]+")
     lines = [line for line in "\n".join(told).splitlines() if line]
     assert [one for one in lines if not numbers.fullmatch(one) and not words.fullmatch(one)] == []

@@ -3,6 +3,7 @@
 The canary is in every refused file, in names of directories it is not. It is looked for in the
 log, in every byte of the state directory while the daemon runs and after it stopped, in every
 answer of every route, and in the output of every command.
+The tests stand in the order in which one daemon lives: the last one stops it.
 """
 
 from __future__ import annotations

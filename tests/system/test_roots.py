@@ -6,6 +6,8 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from tests.system.conftest import needs_root
 from tests.system.daemon import Daemon
 from tests.system.difference import changed
@@ -148,19 +150,28 @@ def test_a_root_that_is_missing_at_a_restart_keeps_its_agents(
         assert changed(before, daemon.agents()) == {}
 
 
-def test_a_directory_nobody_may_list_takes_nothing_away(home: Path, root: Path) -> None:
-    """Faults 79 and 84."""
+@pytest.mark.parametrize(
+    ("mode", "change"),
+    [
+        pytest.param(0, {"confirmed": False}, id="79-nobody-may-enter"),
+        pytest.param(0o311, {}, id="84-nobody-may-list"),
+    ],
+)
+def test_a_directory_that_is_closed_takes_nothing_away(
+    home: Path, root: Path, mode: int, change: dict[str, bool]
+) -> None:
+    """What may be entered but not listed is looked at where agents are known to be."""
     closed = root / "closed"
     projects = fill(closed, 2)
     with Daemon(home, root, through=BOUND_BY_MODES) as daemon:
         before = daemon.agents()
-        closed.chmod(0)
+        closed.chmod(mode)
         try:
             daemon.sweep()
             after = changed(before, daemon.agents())
         finally:
             closed.chmod(0o700)
-        assert {one.id: {"confirmed": False} for one in projects} == after
+        assert {one.id: change for one in projects if change} == after
         daemon.sweep()
         assert changed(before, daemon.agents()) == {}
 
