@@ -41,8 +41,34 @@ _EXAMPLES = 3
 
 _WARNINGS = {Kind.UNREACHABLE, Kind.DISPLACED, Kind.REFUSED, Kind.INVALID, Kind.HELD}
 _ERRORS = {Kind.ROOT_SICK}
+_ALARMS = {Kind.ROOT_SICK, Kind.REFUSED, Kind.INVALID, Kind.HELD}
 # What a thing left, where that says more than what it came to.
 _FROM = {Kind.RELOCATED: "projectPath", Kind.ENDPOINT: "subject"}
+
+
+def _advice(change: Change) -> dict[str, object]:
+    """Return what an alarm says besides: how many, what exactly, and what to do about it."""
+    after = change.after or {}
+    detail = after.get("detail")  # of our own words, never of the file (R9)
+    match change.kind:
+        case Kind.HELD:
+            return {
+                "count": sum(int(str(count)) for count in after.values()),
+                "why": f"{' and '.join(after)} of so many agents at once wait to be confirmed",
+                "what_to_do": "bring back their disk; if they are meant to be gone:"
+                " meshd sweep --confirm",
+            }
+        case Kind.ROOT_SICK:
+            return {"what_to_do": "its agents are frozen until it is back: meshd doctor says how"}
+        case Kind.INVALID:
+            return {"detail": detail, "what_to_do": "correct it: meshd check-manifest says where"}
+        case _ if "reason" in after:
+            return {
+                "detail": detail,
+                "what_to_do": "raise the ceiling in [limits], or make room: meshd forget ID",
+            }
+        case _:
+            return {"what_to_do": "give it an id of its own, or leave it alone: meshd deny DIR"}
 
 
 @dataclass(slots=True)
@@ -210,6 +236,8 @@ class Committer:
                 "to": after.get("subject"),
                 "why": after.get("unreachableReason") or after.get("reason"),
             }
+            if change.kind in _ALARMS:
+                fields |= _advice(change)
             level = "warning" if change.kind in _WARNINGS else "info"
             level = "error" if change.kind in _ERRORS else level
             getattr(self._log, level)(

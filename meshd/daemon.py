@@ -127,7 +127,8 @@ def _tell_opening(opened: Opened, log: FilteringBoundLogger) -> None:
             path=str(opened.store.path),
             why=str(opened.rebuilt),
             kept=[str(path) for path in opened.quarantined],
-            what_to_do="nothing: the first sweep fills it from the files",
+            what_to_do="nothing, the first sweep fills it from the files; to have the change log of"
+            " before back, stop the daemon and put the file or a backup of it in its place",
         )
 
 
@@ -343,7 +344,11 @@ class Daemon:
             if trouble is None:
                 self._log.info("recovered")
             else:
-                self._log.error("degraded", why=trouble)
+                self._log.error(
+                    "degraded",
+                    why=trouble,
+                    what_to_do="remove the cause: it recovers by itself; else restart it",
+                )
 
     def _notify_status(self) -> None:
         """Show the figures to the service manager, when there are new ones."""

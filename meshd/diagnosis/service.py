@@ -66,15 +66,15 @@ def _own_word(facts: Facts, status: Document) -> Iterator[Finding]:
     if status["degraded"]:
         yield Finding(
             Severity.ERROR, "degraded", None, f"the daemon says: {status['degraded']}",
-            "see its log; once the cause is gone, restart it",
+            "see its log; once the cause is gone it recovers by itself; restart it if it stays",
         )  # fmt: skip
     if status.get("rebuilt"):  # a daemon of an older version does not say
         yield Finding(
             Severity.REMARK, "database-rebuilt", None,
             f"the database was {status['rebuilt']} when it was opened, and was built anew from the"
             " manifests; the change log and the unreachable agents of before are lost",
-            "see what moved or damaged it; to have them back, stop the daemon and put the file"
-            " or a backup of it in its place",
+            "nothing has to be done; see what moved or damaged it; to have them back, stop the"
+            " daemon and put the file or a backup of it in its place",
         )  # fmt: skip
     if not status["ready"]:
         yield Finding(

@@ -166,7 +166,7 @@ def test_nothing_is_named_while_nothing_is_wrong(ward: Ward) -> None:
     [
         pytest.param(
             ("unmounted", "sick", "not-mounted"),
-            ("root_sick", "/unmounted", "not-mounted"),
+            ("root_sick", "/unmounted", "not-mounted", "meshd doctor"),
             ("/unmounted", "nothing is mounted there"),
             "mount its disk",
             id="a root that is unmounted",
@@ -194,22 +194,22 @@ def test_nothing_is_named_while_nothing_is_wrong(ward: Ward) -> None:
         ),
         pytest.param(
             ("claims", "1 refused"),
-            ("refused", f"/plain/made/o{AGENTS_PER_OWNER}", "owner-limit"),
+            ("refused", f"/plain/made/o{AGENTS_PER_OWNER}", "owner-limit", "[limits]"),
             (f"/plain/made/o{AGENTS_PER_OWNER}", f"user {OTHER_USER} may have {AGENTS_PER_OWNER}"),
             "raise limits.agents_per_owner",
             id="a user who has all the agents one may have",
         ),
         pytest.param(
             ("claims", "1 duplicate"),
-            ("refused", "/plain/zz-clone", "original"),
+            ("refused", "/plain/zz-clone", "original", "meshd deny"),
             ("/plain/zz-clone", "claims original, which", "/plain/original holds"),
             "meshd deny",
             id="a clone of an id",
         ),
         pytest.param(
             ("claims", "1 invalid"),
-            ("invalid", "/plain/torn", "bad-schema"),
-            ("/plain/torn", "bad-schema"),
+            ("invalid", "/plain/torn", "bad-schema", "name: "),
+            ("/plain/torn", "bad-schema: name: "),
             "meshd check-manifest",
             id="a manifest that is not valid",
         ),
@@ -256,7 +256,7 @@ def test_a_disappearance_that_is_held_is_named_by_all_three(home: Path, root: Pa
         daemon.sweep()
         reading = read(daemon)
     assert_told(reading.status, "last sweep", "8 held")
-    assert_told(reading.log, "held", str(root))
+    assert_told(reading.log, "held", str(root), '"count": 8', "meshd sweep --confirm")
     assert_told_with_advice(reading.doctor, "meshd sweep --confirm", "8 agents at once is held")
     assert "project-missing" not in reading.doctor, "one finding tells of all that is held"
 
@@ -317,8 +317,8 @@ def test_a_full_disk_is_named_by_all_three(
         daemon.sweep()
         assert len(daemon.agents()) == 60, "what could not be kept is made up for"
     assert_told(reading.status, "degraded", "full")
-    assert_told(reading.log, "degraded", "full")
-    assert_told_with_advice(reading.doctor, "once the cause is gone", "the daemon says", "full")
+    assert_told(reading.log, "degraded", "full", "it recovers by itself")
+    assert_told_with_advice(reading.doctor, "recovers by itself", "the daemon says", "full")
     assert_told_with_advice(reading.doctor, "make room", "0 MiB left")
 
 
@@ -333,5 +333,6 @@ def test_a_database_that_is_moved_away_is_named_by_all_three(home: Path, root: P
         assert daemon.status()["epoch"] != epoch
         reading = read(daemon)
     assert_told(reading.log, "database_lost", "moved away")
+    assert_told(reading.log, "database_rebuilt", "stop the daemon and put the file")
     assert_told(reading.status, "database", "rebuilt from the manifests")
     assert_told_with_advice(reading.doctor, "put the file", "built anew from the manifests")
