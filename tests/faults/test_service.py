@@ -7,7 +7,7 @@ import gc
 import shutil
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -69,10 +69,11 @@ def test_166_more_time_is_asked_for_while_the_database_is_examined(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large one takes longer than the manager waits for a start."""
-    path = tmp_path / "notify"
-    environ = {"NOTIFY_SOCKET": str(path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    notify = tmp_path / "notify"
+    environ = {"NOTIFY_SOCKET": str(notify), "XDG_STATE_HOME": str(tmp_path / "state")}
 
-    def examine_long(*_: object, beat: Callable[[], None], **__: Any) -> None:  # noqa: ANN401 - not looked at
+    def examine_long(path: Path, *, expected: bool, beat: Callable[[], None]) -> None:
+        assert (path.name, expected) == (opening.DATABASE, False)
         for _ in range(PINGS):
             beat()
         raise StoreError("examined for long enough")
@@ -84,7 +85,7 @@ def test_166_more_time_is_asked_for_while_the_database_is_examined(
     monkeypatch.setattr(serving, "YOUNG_OBJECTS", gc.get_threshold())
     settings = Settings(scan=ScanSettings(roots=(str(root),)))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(path))
+        manager.bind(str(notify))
         manager.setblocking(False)
         with pytest.raises(StoreError, match="long enough"):
             serving.run(settings, lambda: settings, config_path=None, environ=environ)
