@@ -1,8 +1,8 @@
 """Deliberate faults, each caught by a named test: `python -m tests.mutations [NAME…]`.
 
-Owns how a fault is tried: it is put into a copy of the repository, and the test named beside it
-must fail there. `tests.mutants` lists them. Not part of the test run: it takes minutes. Exit
-code 1 when a fault was not caught, or when the code it changes is gone.
+Owns how a fault is tried: the test named beside it passes in a copy of the repository, the fault
+is put in, and the test must fail by what it asserts. `tests.mutants` lists them. Not part of the
+test run: it takes minutes. Exit code 1 when a fault was not caught, or could not be tried.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 REPOSITORY: Final = Path(__file__).parent.parent
 SECONDS: Final = 300
+TOO_LONG: Final = (b"Timeout (>", b"+++ Timeout +++")
+"""What pytest-timeout says: a test that waited in vain has not seen what is wrong."""
 
 
 def main(names: list[str]) -> int:
@@ -40,7 +42,15 @@ def main(names: list[str]) -> int:
 
 
 def attempt(mutation: Mutation) -> str:
-    """Put one fault into a copy of the repository: `caught`, `MISSED`, `LATE`, or `GONE`."""
+    """Put one fault into a copy of the repository, and return what became of it.
+
+    Returns:
+        `caught`; `MISSED`, when the test passes; `LATE`, when it came to no end; `GONE`, when the
+        code is another; `UNNAMED`, when no single test is named; `RED`, when it fails without
+        the fault too.
+    """
+    if "::" not in mutation.test:
+        return "UNNAMED"
     with tempfile.TemporaryDirectory(prefix="meshd-mutation-") as directory:
         copy = Path(directory) / "meshd"
         ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__")
@@ -49,23 +59,31 @@ def attempt(mutation: Mutation) -> str:
         text = file.read_text("utf-8")
         if text.count(mutation.old) == 0:
             return "GONE"
+        if _run(copy, mutation.test) != "MISSED":
+            return "RED"
         file.write_text(text.replace(mutation.old, mutation.new), "utf-8")
-        # A fault may make the daemon wait for ever, which is caught by the test's own limit.
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout=60"]
-        try:
-            run = subprocess.run(
-                [*command, "-p", "no:cacheprovider", mutation.test],
-                cwd=copy,
-                # The copy, not an installed meshd, is what is tested.
-                env={**os.environ, "PYTHONPATH": str(copy)},
-                capture_output=True,
-                timeout=SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return "LATE"
-        # 1: tests failed. Anything else is no verdict of a test.
-        return "caught" if run.returncode == 1 else "MISSED"
+        return _run(copy, mutation.test)
+
+
+def _run(copy: Path, test: str) -> str:
+    """Run a test in a copy: `caught`, `LATE`, or `MISSED` when it passes."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--timeout=60"]
+    try:
+        run = subprocess.run(
+            [*command, "-p", "no:cacheprovider", test],
+            cwd=copy,
+            # The copy, not an installed meshd, is what is tested.
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "LATE"
+    if any(said in run.stdout + run.stderr for said in TOO_LONG):
+        return "LATE"
+    # 1: tests failed. Anything but that and 0 is no verdict of a test.
+    return {0: "MISSED", 1: "caught"}.get(run.returncode, "NO TEST")
 
 
 if __name__ == "__main__":

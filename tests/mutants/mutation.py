@@ -11,7 +11,7 @@ class Mutation:
 
     Attributes:
         name: the rule, guard or compensation that it breaks, and how.
-        test: what catches it: a file or a test of its own.
+        test: the test that catches it, as pytest names it: a file, `::` and a function.
     """
 
     name: str
