@@ -13,9 +13,10 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -34,11 +35,17 @@ from tests.stateful.footprint import lies_below
 from tests.stateful.oracle import Look, Oracle, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from meshd.core.model import Agent
 
 ROOTS = ("one", "two")
 PLACES = tuple(f"{root}/{place}" for root in ROOTS for place in ("p", "q", "r", "deep/s"))
 IDS = ("a", "b", "c", "d")
+TEAM = tuple(f"{number:02}" for number in range(12))
+"""In each root, agents whom nobody touches, but that they vanish and come back together."""
+TEAMS = tuple(f"{root}/team/{name}" for root in ROOTS for name in TEAM)
+HALF_HELD, AGREES_AFTER = 5, 60.0
 INTERVAL, GRACE = 300, 900
 
 # Read at import: a test runs in a cleared environment. Raise it to search longer.
@@ -48,13 +55,25 @@ places = st.sampled_from(PLACES)
 ids = st.sampled_from(IDS)
 
 
+def of(root: str, rows: Mapping[str, Agent]) -> list[Agent]:
+    """Return those rows that are of a root."""
+    return [row for row in rows.values() if row.scan_root.endswith(f"/{root}")]
+
+
 def rounded(row: Row) -> Row:
     """Return a row whose seconds can be compared: sums of floats differ by their order."""
     return row if row.waited is None else replace(row, waited=round(row.waited, 3))
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """A hostile user, an operator and a power switch, against one registry."""
+    """A hostile user, an operator and a power switch, against one registry.
+
+    Attributes:
+        held: what the mass guard was told to have held: absences, removals.
+        vanished: by id, when a sweep first missed who has not gone since.
+    """
+
+    held: ClassVar[set[str]] = set()
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,13 +86,16 @@ class RegistryMachine(RuleBasedStateMachine):
         self.names = 0
         self.denied: set[str] = set()
         self.away: set[str] = set()
+        self.vanished: dict[str, float] = {}
 
     @initialize()
     def start(self) -> None:
-        for root in ROOTS:
-            (self.base / root).mkdir()
+        for place in TEAMS:
+            (self.base / place).mkdir(parents=True)
+            write_manifest(self.base / place, place.replace("/", "-"))
         self.world = self.new_world()
         self.oracle = Oracle(GRACE, INTERVAL)
+        self.sweep(full=False, minutes=0)
 
     def new_world(self) -> World:
         return World(
@@ -161,6 +183,17 @@ class RegistryMachine(RuleBasedStateMachine):
             files[1].rename(files[0])
             aside.rename(files[1])
 
+    @rule(root=st.sampled_from(ROOTS), seconds=st.sampled_from((None, 0, 61)))
+    def vanish_or_return(self, root: str, seconds: int | None = None) -> None:
+        """The team of a root vanishes, or comes back; a sweep may be next."""
+        here, away = self.real(f"{root}/team"), self.base / f"team-of-{root}"
+        if here.exists():
+            here.rename(away)
+        else:
+            away.rename(here)
+        if seconds is not None:
+            self.careful_sweep(sync=False, seconds=seconds)
+
     # faults
 
     @rule(root=st.sampled_from(ROOTS))
@@ -180,6 +213,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.world.stop()
         self.world = self.new_world()
         self.oracle.last_sweep.clear()
+        self.vanished.clear()
 
     @rule(some=st.sets(places))
     def crash_in_sweep(self, some: set[str]) -> None:
@@ -218,15 +252,45 @@ class RegistryMachine(RuleBasedStateMachine):
         self.world.act(Allow(self.path(place)))
         self.denied.discard(place)
 
-    @rule(sync=st.booleans())
-    def careful_sweep(self, sync: bool) -> None:
-        """A sweep of the timer, or a sync: the mass guard may hold what it would take."""
+    @rule(sync=st.booleans(), seconds=st.sampled_from((0, 30, 61, 600)))
+    def careful_sweep(self, sync: bool, seconds: int) -> None:
+        """A sweep of the timer, or a sync: the mass guard may hold what it would take (I13)."""
+        self.clock.step(seconds)
         # A sync before the first sweep of a run is that sweep.
         counts = not sync or self.world.sweeper._last_end is None
+        before, seq = dict(self.world.agents), self.world.seq()
         self.world.sweep(sync=sync)
         if counts:
             self.oracle.observe(set(ROOTS) - self.away, self.clock.monotonic())
         self.believe_the_rows()
+        self.expect_guarded(before, counts=counts)
+        with self.world.store.reading() as registry:
+            entries = registry.changes_since(seq, 1_000_000)
+        self.held.update(*(one.after or () for one in entries if one.kind == "held"))
+
+    def expect_guarded(self, before: dict[str, Agent], *, counts: bool) -> None:
+        """Expect no half of a root to go before another sweep agreed a minute later (I13)."""
+        after, now = self.world.agents, self.clock.monotonic()
+        went = {
+            agent_id: row
+            for agent_id, row in before.items()
+            if agent_id not in after or (row.live and not after[agent_id].live)
+        }
+        for root in ROOTS:
+            for is_live in (True, False):
+                size = sum(row.live or not is_live for row in of(root, before))
+                lost = [row.id for row in of(root, went) if row.live is is_live]
+                fresh = [one for one in lost if now - self.vanished.get(one, now) < AGREES_AFTER]
+                many = len(fresh) >= HALF_HELD and 2 * len(fresh) > size
+                assert not many, f"I13: {sorted(fresh)} of {root} at once"
+        if counts:
+            waiting = {row.agent_id for row in self.oracle.rows.values() if self.is_due(row)}
+            self.vanished = {one: self.vanished.get(one, now) for one in waiting}
+
+    def is_due(self, row: Row) -> bool:
+        """Whether a row would be lost, or removed, if nothing held it."""
+        gone = self.look(row.holder.removeprefix(f"{self.base}/")).outcome == "absent"
+        return gone and (row.status == "active" or (row.waited or 0.0) >= GRACE)
 
     @rule(full=st.booleans(), minutes=st.sampled_from((0, 1, 5, 15, 10_000)))
     def sweep(self, full: bool, minutes: int) -> None:
@@ -235,8 +299,9 @@ class RegistryMachine(RuleBasedStateMachine):
         # to its end; the oracle is told of the same moment.
         with self.untouched():
             self.world.sweep(full=full, confirm=True)
-        disk = {self.path(place): self.look(place) for place in PLACES}
-        roots = {self.path(place): place.partition("/")[0] for place in PLACES}
+        self.vanished.clear()
+        disk = {self.path(place): self.look(place) for place in (*PLACES, *TEAMS)}
+        roots = {self.path(place): place.partition("/")[0] for place in (*PLACES, *TEAMS)}
         self.oracle.sweep(disk, roots, set(ROOTS) - self.away, self.clock.monotonic())
         found = {row.agent_id: rounded(row) for row in self.rows().values()}
         assert found == {row.agent_id: rounded(row) for row in self.oracle.rows.values()}
@@ -273,6 +338,7 @@ class RegistryMachine(RuleBasedStateMachine):
             file.unlink()
         self.world = self.new_world()
         self.oracle.last_sweep.clear()
+        self.vanished.clear()
         with self.untouched():
             self.world.sweep(confirm=True)
         invalid = {self.path(one) for one in PLACES if self.look(one).outcome == "invalid"}
@@ -381,9 +447,13 @@ class RegistryMachine(RuleBasedStateMachine):
         }
 
 
+@pytest.mark.slow
 def test_any_program_of_changes_and_one_sweep() -> None:
+    class Machine(RegistryMachine):
+        held: ClassVar[set[str]] = set()
+
     run_state_machine_as_test(
-        RegistryMachine,
+        Machine,
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=40,
@@ -391,3 +461,28 @@ def test_any_program_of_changes_and_one_sweep() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert "absences" in Machine.held
+
+
+def test_a_team_that_vanishes_is_held_and_so_is_its_removal() -> None:
+    class Machine(RegistryMachine):
+        held: ClassVar[set[str]] = set()
+
+    machine = Machine()
+    try:
+        machine.start()
+        machine.vanish_or_return("one")
+        machine.careful_sweep(sync=True, seconds=0)
+        machine.careful_sweep(sync=False, seconds=30)
+        assert machine.held == {"absences"}
+        assert len(machine.world.live()) == len(TEAMS)
+        machine.careful_sweep(sync=False, seconds=61)
+        assert len(machine.world.live()) == len(TEAM)
+        machine.careful_sweep(sync=False, seconds=600)
+        machine.careful_sweep(sync=False, seconds=600)
+        assert machine.held == {"absences", "removals"}
+        assert len(machine.world.agents) == len(TEAMS)
+        machine.careful_sweep(sync=False, seconds=61)
+        assert len(machine.world.agents) == len(TEAM)
+    finally:
+        machine.teardown()
