@@ -37,6 +37,38 @@ def status() -> None:
     if document["roots"]:
         print_line("")
         print_roots(document["roots"])
+    wrong = list(_wrong(document))
+    if wrong:
+        print_line("")
+        print_line(f"{', '.join(wrong)}: `meshd doctor` says what to do")
+
+
+def _wrong(document: Document) -> Iterator[str]:
+    """Yield in a few words what somebody should look into; the doctor knows more."""
+    if document["degraded"]:
+        yield "degraded"
+    if document["config"]["lastReloadOk"] is False:
+        yield "configuration refused"
+    sick = [root for root in document["roots"] if root["state"] == "sick"]
+    if sick:
+        frozen = _count(sum(root["agents"] for root in sick), "agent")
+        yield f"{_count(len(sick), 'root')} sick ({frozen} frozen)"
+    truncated = sum(root["state"] == "truncated" for root in document["roots"])
+    if truncated:
+        yield f"{_count(truncated, 'root')} truncated"
+    last, claims = document["lastSweep"], document["claims"]
+    held = 0 if last is None else last["held"]
+    if held:
+        yield f"{_count(held, 'agent')} held"
+    refused = sum(claims.get(outcome, 0) for outcome in ("duplicate", "refused", "invalid"))
+    if refused:
+        yield f"{_count(refused, 'manifest')} refused"
+    if claims.get("unreadable", 0) > held:  # the manifests of held agents count as unreadable
+        yield f"{_count(claims['unreadable'] - held, 'manifest')} unreadable"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _fields(document: Document) -> Iterator[tuple[str, object]]:

@@ -240,6 +240,20 @@ def test_a_fault_is_named_by_all_three(
 @needs_root
 @needs_fuse
 @needs_tool("setpriv")
+def test_the_status_ends_with_the_way_to_the_doctor_when_there_is_something_wrong(
+    ward: Ward,
+) -> None:
+    assert "doctor" not in ward.before.status
+    last = ward.after.status.splitlines()[-1]
+    assert last == (
+        "configuration refused, 3 roots sick (3 agents frozen), 1 root truncated,"
+        " 3 manifests refused, 2 manifests unreadable: `meshd doctor` says what to do"
+    )
+
+
+@needs_root
+@needs_fuse
+@needs_tool("setpriv")
 def test_each_alarm_was_raised_once(ward: Ward) -> None:
     alarms = [
         (one["event"], one.get("path")) for one in map(json.loads, ward.after.log.splitlines())
@@ -256,6 +270,7 @@ def test_a_disappearance_that_is_held_is_named_by_all_three(home: Path, root: Pa
         daemon.sweep()
         reading = read(daemon)
     assert_told(reading.status, "last sweep", "8 held")
+    assert reading.status.splitlines()[-1] == "8 agents held: `meshd doctor` says what to do"
     assert_told(reading.log, "held", str(root), '"count": 8', "meshd sweep --confirm")
     assert_told_with_advice(reading.doctor, "meshd sweep --confirm", "8 agents at once is held")
     assert "project-missing" not in reading.doctor, "one finding tells of all that is held"

@@ -269,16 +269,17 @@ def test_reloads_asked_for_a_moment_apart_are_one(
 ) -> None:
     """Fault 162: each hangup is sent when the one before has been taken."""
     monkeypatch.setattr("meshd.supervisor.GATHERING_SECONDS", LONG)
-    wakeups = diary.supervisor.wakeups
+    wakeups, over = diary.supervisor.wakeups, threading.Event()
 
     def send() -> None:
         for number in [signal.SIGHUP] * 20 + [signal.SIGTERM]:
             wakeups.put(number)
-            while not wakeups.empty():
+            while not (wakeups.empty() or over.is_set()):
                 pass
 
     sender = threading.Thread(target=send)
     sender.start()
     taken = [diary.supervisor.wait(LONG) for _ in range(2)]
+    over.set()
     sender.join(LONG)
     assert taken == [signal.SIGHUP, signal.SIGTERM]
