@@ -24,13 +24,18 @@ from tests.stateful import laws
 from tests.stateful.oracle import Look, Oracle, Row
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable, Sequence
 
     from meshd.core.model import Agent, Change, Observation
 
 ROOTS: Final = ("/r", "/s")
 PLACES: Final = ("a", "b", "c", "d", "e", "excluded/f", "deep/g")
-PATHS: Final = tuple(f"{root}/{place}" for root in ROOTS for place in PLACES)
+TEAMS: Final = {
+    f"{root}/team/{number}": f"{root[1]}{number}" for root in ROOTS for number in range(6)
+}
+"""Agents whom nobody touches by path, with their ids: they vanish and come back together."""
+PATHS: Final = (*(f"{root}/{place}" for root in ROOTS for place in PLACES), *TEAMS)
 IDS: Final = tuple("ABCDEFGHIJ")
 INTERVAL: Final = 300.0
 GRACE: Final = 900.0
@@ -76,10 +81,17 @@ def observed(path: str, look: Look) -> Observation:
 
 
 class Planning:
-    """One history."""
+    """One history.
 
-    def __init__(self) -> None:
+    Args:
+        seen: counts what the mass guard held, absences and removals.
+    """
+
+    def __init__(self, seen: Counter[str]) -> None:
+        self.seen = seen
         self.disk: dict[str, Look] = dict.fromkeys(PATHS, ABSENT)
+        for root in ROOTS:
+            self._bring_team(root)
         self.registry = batches.Disk({})
         self.oracle = Oracle(GRACE, INTERVAL)
         self.sick: set[str] = set()
@@ -92,6 +104,7 @@ class Planning:
         self.holds = Holds()
         self.told: dict[str, dict[str, object]] = {}
         self.vanished: dict[str, float] = {}
+        self.leaving: dict[str, float] = {}
         self._names = 0
         self._chance = Random(0)
 
@@ -139,6 +152,22 @@ class Planning:
         root = ROOTS[at.one % len(ROOTS)]
         self.disk |= {path: ABSENT for path in PATHS if path.startswith(root)}
 
+    def vanish_or_return(self, at: Operation) -> None:
+        """Let the team of a root vanish, or come back."""
+        root = ROOTS[at.one % len(ROOTS)]
+        team = [path for path in TEAMS if path.startswith(root)]
+        if all(self.disk[path] == ABSENT for path in team):
+            self._bring_team(root)
+        else:
+            self.disk |= dict.fromkeys(team, ABSENT)
+
+    def _bring_team(self, root: str) -> None:
+        self.disk |= {
+            path: Look("present", agent_id, "one of a team", about="about 0")
+            for path, agent_id in TEAMS.items()
+            if path.startswith(root)
+        }
+
     # circumstances
 
     def sicken(self, at: Operation) -> None:
@@ -165,6 +194,7 @@ class Planning:
         self.registry.holds = batches.known()
         self.told.clear()
         self.vanished.clear()
+        self.leaving.clear()
         self.holds = Holds()
 
     # looks
@@ -191,6 +221,7 @@ class Planning:
         self._expect_removals(before, given)
         self.holds = Holds()
         self.vanished.clear()
+        self.leaving.clear()
         seen = {path: self._seen(path) for path in PATHS}
         roots = {path: path[:2] for path in PATHS}
         self.oracle.sweep(seen, roots, self._healthy(), self.now)
@@ -212,6 +243,8 @@ class Planning:
         counts = self._agents_per_root()
         unheld = plan(self.registry.holds, self.registry.judge(looks, given), given)
         self.holds = guard(unheld, counts, self.holds, self.now)
+        self.seen["absences"] += bool(self.holds.absences)
+        self.seen["removals"] += bool(self.holds.removals)
         given = replace(given, held=self.holds.ids)
         before = dict(self.registry.holds.rows)
         self._commit(looks, given)
@@ -377,18 +410,31 @@ class Planning:
                 if row.live and row.scan_root == root and one in after
                 if not after[one].live and after[one].unreachable_reason == Reason.PROJECT_MISSING
             }
-            fresh = {one for one in lost if self._waits(one) < AGREES_AFTER}
-            many = len(fresh) >= HALF_HELD and 2 * len(fresh) > counts[root][0]
-            assert not many, f"I13: {sorted(fresh)} of {root} at once"
-        held = {one for one in self.holds.ids if one in after and after[one].live}
-        self.vanished = {one: self.vanished.get(one, self.now) for one in held}
+            self._expect_few(lost, self.vanished, counts[root][0])
+            removed = {
+                one
+                for one, row in before.items()
+                if row.scan_root == root and one not in after
+                if self._seen(row.holder_path).outcome != "denied"
+            }
+            self._expect_few(removed, self.leaving, counts[root][1])
+        held = {one: after[one] for one in self.holds.ids if one in after}
+        self.vanished = {
+            one: self.vanished.get(one, self.now) for one, row in held.items() if row.live
+        }
+        self.leaving = {
+            one: self.leaving.get(one, self.now) for one, row in held.items() if not row.live
+        }
 
-    def _waits(self, agent_id: str) -> float:
-        return self.now - self.vanished.get(agent_id, self.now)
+    def _expect_few(self, gone: set[str], since: dict[str, float], size: int) -> None:
+        """Expect those who were not held for a minute to be few of all."""
+        fresh = {one for one in gone if self.now - since.get(one, self.now) < AGREES_AFTER}
+        many = len(fresh) >= HALF_HELD and 2 * len(fresh) > size
+        assert not many, f"I13: {sorted(fresh)} at once"
 
 
 def _path(number: int) -> str:
-    return PATHS[number % len(PATHS)]
+    return PATHS[number % (len(ROOTS) * len(PLACES))]
 
 
 def _id(number: int) -> str:
@@ -413,5 +459,5 @@ def _rounded(row: Row) -> Row:
 OPERATIONS: Final[tuple[Callable[[Planning, Operation], None], ...]] = (
     Planning.write, Planning.delete, Planning.spoil, Planning.move, Planning.copy, Planning.swap,
     Planning.wipe, Planning.sicken, Planning.deny, Planning.rescope, Planning.lose, Planning.hear,
-    Planning.sweep, Planning.sweep_guarded,
+    Planning.sweep, Planning.sweep_guarded, Planning.vanish_or_return,
 )  # fmt: skip
