@@ -50,6 +50,12 @@ OF_OTHERS: Final = 1_500
 """Calls of a sweep that are not the one for each directory and the one for each manifest: looks at
 what is looked at each time, the API, the canary. One more for each directory would be 2,400."""
 
+GROWTH: Final = 4
+"""Descriptors, and threads, at rest after a flood, more than before the first."""
+
+SWEEPS: Final = 6
+"""Between two floods: more than `GROWTH`, so that one thing that each sweep leaves is seen."""
+
 AGENTS: Final = 20
 QUIET: Final = {"MESHD_SWEEP__INTERVAL": "24h", "MESHD_LOG__FORMAT": "json"}
 
@@ -122,10 +128,11 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Place:
-    """The daemon that bears all floods, and its root."""
+    """The daemon that bears all floods, its root, and what it took before the first."""
 
     daemon: Daemon
     root: Path
+    rest: Figures
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +142,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     for number in range(AGENTS):
         save(base / "root" / f"a{number:02}", f"a{number:02}")
     with Daemon(base / "h", base / "root", environ=QUIET) as daemon:
-        yield Place(daemon, base / "root")
+        # Threads that answer, and what they read with, are kept once there are some.
+        def ask(_: int) -> None:
+            assert len(daemon.agents()) == AGENTS
+
+        at_once(daemon, 200, ask)
+        yield Place(daemon, base / "root", figures(daemon))
 
 
 @pytest.fixture
@@ -147,8 +159,16 @@ def place(running: Place) -> Iterator[Place]:
     agents = daemon.agents()
     assert {f"a{number:02}" for number in range(AGENTS)} <= agents.keys()
     assert all(agents[f"a{number:02}"]["status"] == "active" for number in range(AGENTS))
-    daemon.wait_until(lambda: open_descriptors(daemon) <= DESCRIPTORS, "descriptors given back")
+    for _ in range(SWEEPS):
+        daemon.sweep()
+    daemon.wait_until(lambda: is_at_rest(running), f"descriptors and threads as in {running.rest}")
     assert metric(daemon, "meshd_inbox_length") == 0
+
+
+def is_at_rest(place: Place) -> bool:
+    now = figures(place.daemon)
+    descriptors = now.descriptors <= place.rest.descriptors + GROWTH
+    return descriptors and now.threads <= place.rest.threads + GROWTH
 
 
 def open_descriptors(daemon: Daemon) -> int:
