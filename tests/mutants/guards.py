@@ -206,7 +206,7 @@ GUARDS: Final = (
         "meshd/reloading.py",
         "        check_places(new, ",
         "        self.settings = new\n        check_places(new, ",
-        "tests/system/test_signals.py::test_an_edit_of_the_configuration_is_noticed",
+        "tests/system/test_signals.py::test_keys_that_need_a_restart_are_named",
     ),
     Mutation(
         "reload: a root in the state directory's place is taken",
