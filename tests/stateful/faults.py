@@ -162,19 +162,27 @@ class Faults:
         paths = {self.estate.path(place) for place in places}
         self.frozen[name] = {row["id"]: row for row in rows if row["projectPath"] in paths}
 
-    def expect_frozen(self) -> None:
-        """Expect everybody there to be as they were (I5), but by an act of the operator."""
-        if self.is_full:
-            return
+    def let_go(self) -> None:
+        """Expect nothing more of those whose place the operator denied, or took out of the scan.
+
+        Another claim may have taken such an id by the time that the place is let in again.
+        """
         out = self.estate.denied | self.estate.unscanned
         taken = {self.estate.path(place) for place in out}
-        with self.daemon.client() as client:
-            rows = {row["id"]: row for row in client.registry()["agents"]}
         for frozen in self.frozen.values():
             for agent_id, was in list(frozen.items()):
                 if was["projectPath"] in taken or was["unscanned"]:
                     del frozen[agent_id]
-                    continue
+
+    def expect_frozen(self) -> None:
+        """Expect everybody there to be as they were (I5), but by an act of the operator."""
+        if self.is_full:
+            return
+        self.let_go()
+        with self.daemon.client() as client:
+            rows = {row["id"]: row for row in client.registry()["agents"]}
+        for frozen in self.frozen.values():
+            for agent_id, was in frozen.items():
                 now = rows.get(agent_id)
                 assert now is not None, f"I5: frozen, and gone: {was}"
                 same = ("projectPath", "status", "name")

@@ -188,6 +188,7 @@ class Siege:
     def operators(self) -> None:
         """The operator does something."""
         self.operator.act()
+        self.faults.let_go()
 
     def kill(self) -> None:
         """The daemon dies at work, and things go on."""
