@@ -141,7 +141,10 @@ class Life:
             return at, 0 if opened.rebuilt in (None, Condition.LOST) else None
         if opened.rebuilt is not None or opened.quarantined:
             return at, None
-        found = contents(directory / DATABASE)
+        try:
+            found = contents(directory / DATABASE)
+        except apsw.CorruptError:
+            return at, None  # damage that the examination at the start did not see
         # The commit under way may be there already: it is durable before anybody is told.
         possible = self.states[: acknowledged + 1]
         if found not in possible:
