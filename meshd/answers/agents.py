@@ -122,9 +122,8 @@ def agent_document(
     record = registry.record(reference)
     if record is None:
         return None
-    document: Document
-    (document,) = _listed(registry, listing.only(record.agent.id), now_ns, passing)["agents"]
-    return document
+    documents = _listed(registry, listing.only(record.agent.id), now_ns, passing)["agents"]
+    return documents[0] if documents else None  # it may be gone since it was looked for
 
 
 def _listed(registry: Registry, selection: Selection, now_ns: int, passing: Passing) -> Document:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from meshd import answers
 from meshd.answers import Running
 from meshd.core.model import (
@@ -43,6 +45,17 @@ def test_a_record_is_shown_the_same_alone_as_in_the_list(base: Base) -> None:
 
     assert answers.agent_document(base.registry, "/root/a", NOW_NS) == base.listed()["a"]
     assert answers.agent_document(base.registry, "none", NOW_NS) is None
+
+
+def test_an_agent_that_goes_while_it_is_asked_for_is_nobody(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base.put(agent("a"))
+    record = base.registry.record("a")
+    base.connection.execute("DELETE FROM agents")
+    monkeypatch.setattr(base.registry, "record", lambda _: record)
+
+    assert answers.agent_document(base.registry, "a", NOW_NS) is None
 
 
 def test_answering_needs_neither_web_framework_nor_validator() -> None:
