@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-
-import pytest
+from typing import TYPE_CHECKING
 
 from meshd import answers
 from meshd.answers import Running
@@ -16,6 +15,9 @@ from meshd.core.model import (
     RootState,
 )
 from tests.answers.filled import NOW_NS, STATE, Base, agent, claim, unreachable
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_a_path_that_is_not_utf8_survives_as_ascii_json(base: Base) -> None:
