@@ -9,6 +9,7 @@ connection that says nothing, stops in the middle of a request, or does not read
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -86,7 +87,9 @@ class PeerProtocol(H11Protocol):
                 # a request, so it is not passed on: the server takes it for an error of ours.
                 self.logger.error("cut off at the stop: %s %a", scope["method"], scope["path"])  # noqa: TRY400 - in one line
                 transport.abort()
-                await asyncio.sleep(0)  # until the server has heard of it
+                # The loop may be ending too, and cancels once more.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)  # until the server has heard of it
 
         self.app = with_peer
         self._keep_pace()
