@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from meshd.core.access import ANY, reachable_namespaces
+from meshd.core.access import ANY, may_see_live
 from meshd.core.document import FIELDS, to_document, without_absent
 from meshd.core.endpoints import EndpointState
 from meshd.core.health import HealthStatus, health_at, last_seen_seconds
@@ -173,13 +173,12 @@ def discovery_document(  # noqa: PLR0913 - the last five are options, each by it
     wanted = FIELDS | _HEARD | {"derived": "namespace"}
     rows = registry.listed(wanted, listing.live(runtime, capability), passing)
     caller = ANY if caller_namespace is None else caller_namespace
-    namespaces = {row["derived"] for row in rows}
-    reachable = reachable_namespaces(caller, namespaces, registry.explicit_rules())
+    rules = registry.explicit_rules()
     return {
         "agents": [
             _discovered(row, now_ns)
             for row in rows
-            if row["derived"] in reachable or row["id"] in system_ids
+            if may_see_live(caller, row["derived"], row["id"], rules, system_ids)
         ]
     }
 

@@ -122,7 +122,18 @@ def may_see(caller: str, target: Agent, rules: ExplicitRules, system_ids: Collec
         rules: what the operator allowed and denied.
         system_ids: ids of `[relay] system`; everyone sees them.
     """
-    return target.live and (target.id in system_ids or _reaches(caller, target.namespace, rules))
+    return target.live and may_see_live(caller, target.namespace, target.id, rules, system_ids)
+
+
+def may_see_live(
+    caller: str,
+    namespace: str,
+    agent_id: str,
+    rules: ExplicitRules,
+    system_ids: Collection[str],
+) -> bool:
+    """Say whether a namespace may see a live agent, as `may_see` does, by what decides it."""
+    return agent_id in system_ids or _reaches(caller, namespace, rules)
 
 
 def reachable_namespaces(
