@@ -126,14 +126,15 @@ class Roots:
     def _isolated_in(self, scan: ScanSettings, scope: Scope) -> frozenset[str]:
         """Return the roots that need a process of their own: by the configuration, or by a mount.
 
-        What is mounted cannot be read without a descriptor: then it is taken for unchanged.
+        What is mounted cannot be read without a descriptor: then it is taken for unchanged, and
+        a root that is new for one that may hang.
         """
 
         def may_hang(root: str) -> bool:
             try:
                 return may_hang_within(root, lambda at: scope.judge(at) == Judgement(root, None))
             except OSError:
-                return root in self._isolated
+                return root in self._isolated or root not in self.view.lookers
 
         return frozenset(root for root in scope.roots if root in scan.isolated or may_hang(root))
 

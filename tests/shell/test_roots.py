@@ -385,4 +385,8 @@ def test_what_cannot_be_read_of_the_mounts_is_taken_for_unchanged(
     roots.remount()
     roots.configure(ScanSettings(roots=[str(root)]))
     assert made == [False, True]
+    other = root.parent / "other"
+    other.mkdir()
+    roots.configure(ScanSettings(roots=[str(root), str(other)]))
+    assert made == [False, True, True], "a new root may hang until the mounts tell otherwise"
     roots.close()
