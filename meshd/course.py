@@ -195,7 +195,7 @@ class SweepCourses:
         healthy, whole = self._still_healthy(ended, course.source)
         if not whole:
             # What vanished may have moved to where nobody has walked: nothing is lost yet.
-            pending.settle(pending.of_sweep())
+            pending.leave_sweep()
         clocks = {} if ended.sync or not whole else self._clocks(healthy)
         context = SweepContext(course.number, clocks, self.grace)
         with self._shared.store.reading() as registry:
@@ -225,8 +225,7 @@ class SweepCourses:
 
     def abandon(self) -> None:
         """Drop the sweep under way with its costs; what it had gained stays."""
-        pending = self._shared.looking.pending
-        pending.settle(pending.of_sweep())
+        self._shared.looking.pending.leave_sweep()
         if self.current is not None:
             self._shared.committer.tell(self.current.changes)
         self.current = None
@@ -252,7 +251,7 @@ class SweepCourses:
             return None
         # Something keeps changing faster than it can be looked at twice: the next sweep has it,
         # and what an event told of has a second look of its own.
-        pending.settle(closed.costly.intersection(pending.of_sweep()))
+        pending.leave_sweep(closed.costly)
         rest = tuple(one for one in closed.observations if one.path not in closed.costly)
         return replace(closed, observations=rest)
 

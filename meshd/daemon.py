@@ -300,25 +300,33 @@ class Daemon:
             trouble = "the watcher does not hear" if deaf else self._parts.courses.trouble
             if not deaf:
                 self._notifier.watchdog()
-        lost = "a file of it was moved away" if moved else writer.suspect
-        # A disk that does not answer says nothing of what is on it: one day it will. Without the
-        # files that are open here, no new connection can read anything.
-        unreadable = self._why_unreadable() if lost is not None and not moved else None
-        self._note_trouble(unreadable or trouble)
-        if lost is None or unreadable is not None:
+        lost = "a file of it was moved away" if moved else None
+        if not moved and (suspicion := writer.suspect) is not None:
+            is_lost, trouble = self._look_into(suspicion)
+            lost = suspicion if is_lost else None
+        self._note_trouble(trouble)
+        if lost is None:
             return True
         self._log.error("database_lost", path=str(self._store.path), why=lost)
         return False
 
-    def _why_unreadable(self) -> str | None:
-        """Return why it cannot be told now what lies where the database was, None when it can."""
+    def _look_into(self, suspicion: str) -> tuple[bool, str]:
+        """Return whether a database that looks damaged is lost, and what is wrong if it is not.
+
+        SQLite takes one read that the disk refused for damage (fault 104): what is sound in the
+        examination stays open, and the connections that met it are replaced by their owners.
+        """
+        self._store.writer.suspect = None
         try:
-            examine(self._store.path, expected=True)
+            found = examine(self._store.path, expected=True)
         except (ForeignDatabaseError, NewerDatabaseError):
-            return None  # the opening refuses it
+            return True, suspicion  # the opening refuses it
         except StoreError as error:
-            return error.message
-        return None
+            # A disk that does not answer says nothing of what is on it: one day it will. Without
+            # the files that are open here, no new connection can read anything.
+            self._store.writer.suspect = suspicion
+            return False, error.message
+        return found is not Condition.OURS, suspicion
 
     def _prune(self) -> None:
         """Cut the change log at its old end, now and then."""

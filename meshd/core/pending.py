@@ -8,7 +8,7 @@ says what time it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,12 +30,14 @@ class Pending:
         mark: number of the mark before which it does not count either: what was in the line
             of scans at the first look may hold the other half of a move.
         latest: monotonic seconds from which it counts whatever is still in line.
-        of_sweep: whether it waits, besides, until every root of the sweep is walked.
+        of_event: whether it has a second look of its own.
+        of_sweep: whether the sweep under way has met it, and does not end without it.
         agent_id: what the path claimed at the first look.
     """
 
     source: Source
     due: float
+    of_event: bool
     of_sweep: bool
     agent_id: str | None
     mark: int
@@ -62,16 +64,27 @@ class PendingCosts:
         of_sweep: bool = False,
         mark: int = 0,
     ) -> None:
-        """Let paths wait until `due` and for a mark; what waits already keeps its earlier time."""
+        """Let paths wait until `due` and for a mark; what waits already keeps its earlier time.
+
+        Args:
+            observations: the first looks.
+            due: monotonic seconds before which the second look does not count.
+            of_sweep: a sweep has met them, no event.
+            mark: number of the mark before which it does not count either.
+        """
         for seen in observations:
             before = self._take(seen.path)
             agent_id = None if seen.manifest is None else seen.manifest.id
             if before is not None:
                 first, latest = min(due, before.due), before.latest
-                waits = of_sweep and before.of_sweep
+                of_event = before.of_event or not of_sweep
+                in_sweep = before.of_sweep or of_sweep
             else:
-                first, latest, waits = due, due + LONGEST_SCAN, of_sweep
-            self._waiting[seen.path] = Pending(seen.source, first, waits, agent_id, mark, latest)
+                first, latest = due, due + LONGEST_SCAN
+                of_event, in_sweep = not of_sweep, of_sweep
+            self._waiting[seen.path] = Pending(
+                seen.source, first, of_event, in_sweep, agent_id, mark, latest
+            )
             if agent_id is not None:
                 self._claims.setdefault(agent_id, set()).add(seen.path)
 
@@ -85,16 +98,16 @@ class PendingCosts:
         return {
             path: one.source
             for path, one in found
-            if one is not None and not one.of_sweep and self._is_ripe(one, now)
+            if one is not None and one.of_event and self._is_ripe(one, now)
         }
 
     def unripe(self, paths: Iterable[str], now: float) -> tuple[str, ...]:
-        """Return those of `paths` that wait, for no sweep, and longer than until this moment."""
+        """Return those of `paths` whose own second look must wait longer than until this moment."""
         found = ((path, self._waiting.get(path)) for path in paths)
         return tuple(
             path
             for path, one in found
-            if one is not None and not one.of_sweep and not self._is_ripe(one, now)
+            if one is not None and one.of_event and not self._is_ripe(one, now)
         )
 
     def ripe(self, now: float) -> dict[str, Source]:
@@ -102,20 +115,26 @@ class PendingCosts:
         return {path: one.source for path, one in self._waiting.items() if self._is_ripe(one, now)}
 
     def ripe_by_itself(self, now: float) -> set[str]:
-        """Return every path whose time has come and that waits for no sweep."""
+        """Return every path whose time has come and that has a second look of its own."""
         return {
-            path
-            for path, one in self._waiting.items()
-            if not one.of_sweep and self._is_ripe(one, now)
+            path for path, one in self._waiting.items() if one.of_event and self._is_ripe(one, now)
         }
 
     def unripe_of_sweep(self, now: float) -> bool:
         """Whether a cost of the sweep must wait longer for its second look."""
         return any(one.of_sweep and not self._is_ripe(one, now) for one in self._waiting.values())
 
-    def of_sweep(self) -> list[str]:
-        """Return the paths that wait for the end of a sweep."""
-        return [path for path, one in self._waiting.items() if one.of_sweep]
+    def leave_sweep(self, paths: Collection[str] | None = None) -> None:
+        """The sweep under way ends without these paths, or without any.
+
+        What an event told of too keeps its second look; the rest waits for the next sweep.
+        """
+        met = {path: one for path, one in self._waiting.items() if one.of_sweep}
+        for path in met if paths is None else met.keys() & set(paths):
+            if met[path].of_event:
+                self._waiting[path] = replace(met[path], of_sweep=False)
+            else:
+                self._take(path)
 
     def paths(self) -> Collection[str]:
         """Return every path that waits."""

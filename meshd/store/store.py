@@ -53,16 +53,22 @@ class Store:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = open_reading(self.path)
+        sound = True
         try:
             yield Registry(connection)
         except apsw.Error as error:
+            sound = False
             if tells_of_damage(error):
                 self.writer.suspect = str(error)
             raise StoreError(
                 f"the database could not be read: {error}", hint="`meshd db check` says more"
             ) from error
         finally:
-            self._idle.put(connection)
+            if sound:
+                self._idle.put(connection)
+            else:
+                # What it remembers of the file may be what was misread.
+                connection.close()
 
     def close_readers(self) -> None:
         """Close the readers that are not on loan."""

@@ -105,8 +105,8 @@ class Writer:
                     continue
                 self._answer(connection, batch)
                 if self._poisoned:
-                    # After an I/O error the connection's idea of the file is not to be
-                    # trusted; a new one reads it again (fault 102).
+                    # After such an error the connection's idea of the file is not to be
+                    # trusted; a new one reads it again (faults 102, 104).
                     connection.close()
                     connection, self._poisoned = None, False
         finally:
@@ -201,6 +201,7 @@ class Writer:
         if isinstance(error, apsw.IOError):
             self._poisoned = True
         if tells_of_damage(error):
+            self._poisoned = True
             self.suspect = str(error)
 
     def _refuse_the_rest(self) -> None:

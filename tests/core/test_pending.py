@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from meshd.core.model import Observation, Outcome, Source
 from meshd.core.pending import LONGEST_SCAN, PendingCosts
 from tests.core.batches import present
@@ -18,11 +20,32 @@ def test_a_cost_is_due_at_its_time_and_not_before() -> None:
     assert pending.due(["/r/p", "/r/q"], now=10.0) == {"/r/p": Source.WATCH}
 
 
-def test_a_cost_seen_again_keeps_its_earlier_time_and_no_longer_waits_for_a_sweep() -> None:
+@pytest.mark.parametrize("sweep_first", [False, True])
+def test_a_cost_that_an_event_and_a_sweep_have_met_is_waited_for_by_both(sweep_first: bool) -> None:
     pending = PendingCosts()
-    pending.add([absent("/r/p")], due=10.0)
-    pending.add([absent("/r/p", Source.SWEEP)], due=12.0, of_sweep=True)
-    assert pending.due(["/r/p"], now=10.0) == {"/r/p": Source.SWEEP}
+    looks = [(absent("/r/p"), False, 10.0), (absent("/r/p", Source.SWEEP), True, 12.0)]
+    for seen, of_sweep, due in reversed(looks) if sweep_first else looks:
+        pending.add([seen], due=due, of_sweep=of_sweep)
+    assert pending.unripe(["/r/p"], now=9.0) == ("/r/p",)
+    assert pending.unripe_of_sweep(now=9.0)
+    assert not pending.unripe_of_sweep(now=10.0)  # the earlier time is kept
+    assert pending.due(["/r/p"], now=10.0).keys() == {"/r/p"}
+    assert pending.ripe_by_itself(now=10.0) == {"/r/p"}
+
+
+def test_a_sweep_that_ends_without_a_cost_leaves_it_to_the_event() -> None:
+    pending = PendingCosts()
+    pending.add([absent("/r/both"), absent("/r/event")], due=10.0)
+    pending.add(
+        [absent("/r/both", Source.SWEEP), absent("/r/sweep", Source.SWEEP)], 10.0, of_sweep=True
+    )
+    pending.leave_sweep(["/r/event", "/r/sweep"])
+    assert pending.paths() == {"/r/both", "/r/event"}
+    pending.add([absent("/r/sweep", Source.SWEEP)], 10.0, of_sweep=True)
+    pending.leave_sweep()
+    assert pending.paths() == {"/r/both", "/r/event"}
+    assert not pending.unripe_of_sweep(now=9.0)
+    assert pending.due(["/r/both"], now=10.0) == {"/r/both": Source.SWEEP}
 
 
 def test_a_cost_of_a_sweep_waits_for_its_end_and_for_its_time() -> None:
@@ -31,7 +54,6 @@ def test_a_cost_of_a_sweep_waits_for_its_end_and_for_its_time() -> None:
     assert pending.due(["/r/sweep"], now=10.0) == {}
     assert pending.unripe_of_sweep(now=9.0)
     assert not pending.unripe_of_sweep(now=10.0)
-    assert pending.of_sweep() == ["/r/sweep"]
 
 
 def test_the_end_of_a_sweep_judges_its_own_costs_and_those_that_are_due() -> None:

@@ -102,6 +102,8 @@ class Stage:
         assert (daemon.process.pid, daemon.running) == (self.pid, True)
         assert daemon.status()["epoch"] == self.epoch
         assert list(daemon.state.glob("*.corrupt-*")) == []
+        # Nobody was interrupted: the database is opened anew only when it is another one.
+        assert events(daemon, 0).count("started") == 1
 
     def _is_traced(self) -> bool:
         tasks = Path(f"/proc/{self.pid}/task").iterdir()

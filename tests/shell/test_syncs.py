@@ -382,19 +382,17 @@ def test_a_sync_at_the_stop_is_refused(world: World, root: Path) -> None:
     assert isinstance(services.sync().exception(timeout=0), StoppingError)
 
 
-def test_a_sync_by_sweep_waits_for_what_an_event_had_put_off(world: World, root: Path) -> None:
-    """The sweep leaves to the event's own second look what may be the half of a move."""
-    marks = scanning(world)
+def test_a_sweep_does_not_end_without_what_an_event_had_put_off(world: World, root: Path) -> None:
+    """It has met the loss too; and it waits for the scans in line, for there may be a move."""
+    scanning(world)
     delete_manifest(root / "p0")
     world.hint(root / "p0")
     world.drain()
     synced = services_of(world, None).sync()
     assert sweep_wanted(world)
-    world.sweep(sync=True)
+    began = world.clock.monotonic()
+    assert world.sweep().unreachable == 1
+    assert world.clock.monotonic() - began == pytest.approx(LONGEST_SCAN, abs=3 * SETTLE)
     world.drain()
-    assert not synced.done()
-    for mark in marks:
-        mark.set_result(None)
-    pass_time(world, 3 * SETTLE)
     assert set(synced.result(timeout=0).roots.values()) == {"sweep"}
     assert "a0" not in world.live()

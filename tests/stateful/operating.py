@@ -120,9 +120,11 @@ class Operator:
     def unregister(self) -> None:
         """Take the agent of a place out, in one of three ways."""
         agent_id = self._somebody()
+        claiming = {
+            one for one in self.estate.places if self.estate.found(one).agent_id == agent_id
+        }
         kept, data = self.chance.choice(((False, False), (False, True), (True, False)))
         with self.daemon.client() as client:
-            row = next(iter(client.registry(agent=agent_id)["agents"]), None)
             done = self._try(
                 lambda: client.unregister(agent_id, keep_manifest=kept, data=data), may_write=True
             )
@@ -134,21 +136,16 @@ class Operator:
         changed = self._changed()
         assert done is not None or not changed, f"I10: refused, and changed {changed}"
         assert not kept or not changed, f"I10: kept, and changed {changed}"
-        if changed:
-            assert row is not None, f"I10: {agent_id} was nobody, and {changed} changed"
-            # An agent that another id had displaced may have come home since the row was read.
-            place = (
-                self._place_of(row["projectPath"]) if row["projectPath"] else self._dork_of(changed)
-            )
+        if done is not None and changed:
+            # Only the answer says from where: the agent may have moved since it was asked for.
+            place = self._place_of(done["deletedPath"]).partition("/.dork")[0]
+            assert place in claiming, f"I10: {agent_id} was not at {place}"
             self.expect_untouched((str(self.estate.disk / place / ".dork"),))
             assert self.estate.found(place).outcome == "absent", "it is still there"
         self.seal()
 
     def _place_of(self, path: str) -> str:
         return path.removeprefix(f"{self.estate.base}/")
-
-    def _dork_of(self, changed: list[str]) -> str:
-        return changed[0].removeprefix(f"{self.estate.disk}/").partition("/.dork")[0]
 
     def deny_or_allow(self) -> None:
         """Deny a place, or take its denial back."""

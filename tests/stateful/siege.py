@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from meshd.api.server import READER_THREADS
 from meshd.errors import MeshdError
 from tests.stateful import damaging, judging
 from tests.stateful.bystander import Bystander
@@ -47,8 +48,11 @@ TEAM: Final = tuple(f"{number:02}" for number in range(12))
 """More than half of a root's agents, and more than the mass guard lets go at once."""
 
 GROWTH_MEGABYTES: Final = 60
-GROWTH: Final = 4
-"""Descriptors, and threads, more than at the first judgement: answers that are under way."""
+GROWTH_THREADS: Final = 4
+"""Threads more than at the first judgement: answers that are under way."""
+GROWTH_DESCRIPTORS: Final = GROWTH_THREADS + 2 * (READER_THREADS + 3)
+"""Descriptors more: of answers too, and two for each reader that had not been needed by then, one
+for every thread that answers and for the main, the reconciler's and the sweeper's."""
 TRIES: Final = 40
 """Of a fault that has to happen, at places by chance."""
 
@@ -383,8 +387,8 @@ class Siege:
 
     def _has_not_grown(self, first: Footprint) -> bool:
         now = footprint(self.daemon.process.pid, self.daemon.database)
-        descriptors = now.descriptors <= first.descriptors + GROWTH
-        return descriptors and now.threads <= first.threads + GROWTH
+        descriptors = now.descriptors <= first.descriptors + GROWTH_DESCRIPTORS
+        return descriptors and now.threads <= first.threads + GROWTH_THREADS
 
     def glance(self) -> None:
         """Judge what holds under faults too."""
