@@ -2,8 +2,9 @@
 
 Owns looking, closing and the one operation by which looks become changes. Used by the
 reconciler alone. Promises: nothing outside the scope, denied or under a sick root is touched
-on disk; what is committed was planned on the rows of its own transaction, and a batch that
-is not closed over them, or would cost something without a second look, writes nothing.
+on disk; what is committed was planned on the rows of its own transaction, or on rows that
+nothing was written to since, and a batch that is not closed over them, or would cost something
+without a second look, writes nothing.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ class ClosedBatch:
         observations: every look of the batch.
         verdicts: by path.
         costly: paths of closed sets in which something is lost or handed over at a first look.
+        known: what it was closed over; None when it was read in several steps.
     """
 
     observations: tuple[Observation, ...]
     verdicts: Mapping[str, Verdict]
     costly: frozenset[str]
+    known: Known | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,21 @@ NO_RIDER = Rider()
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A closed batch that costs nothing, as a reader of the registry judged it.
+
+    Attributes:
+        version: of the registry, taken before anything of it was read (`Writer.version`).
+        known: what the registry held about the batch.
+        verdicts: by path.
+    """
+
+    version: int
+    known: Known
+    verdicts: Mapping[str, Verdict]
+
+
+@dataclass(frozen=True, slots=True)
 class Decidable:
     """What is to be decided and written in one transaction.
 
@@ -92,6 +110,7 @@ class Decidable:
         looked_before: paths whose loss may cost a row something (see `costly_paths`).
         guarded: for the last batch of a sweep: the mass guard's part.
         rider: what else goes into the transaction.
+        judged: holds in the transaction too, unless something was written since.
     """
 
     observations: Sequence[Observation]
@@ -99,6 +118,7 @@ class Decidable:
     looked_before: Container[str]
     guarded: GuardedSweep | None = None
     rider: Rider = NO_RIDER
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +144,8 @@ def load(registry: Registry, paths: Iterable[str], ids: Iterable[str]) -> Known:
     rows = {row.id: row for row in registry.agents_at(paths)}
     missing = set(ids) - rows.keys()
     rows |= {row.id: row for row in registry.agents_with(sorted(missing))}
-    claims = {claim.path: claim for claim in registry.claims_of(rows.keys() | missing)}
-    claims |= {claim.path: claim for claim in registry.claims_at(paths)}
-    return Known(rows, claims)
+    claims = registry.claims_about(paths, rows.keys() | missing)
+    return Known(rows, {claim.path: claim for claim in claims})
 
 
 def load_for(registry: Registry, observations: Iterable[Observation]) -> Known:
@@ -206,7 +225,8 @@ class Looking:
             known = load_for(registry, looked)
             verdicts = judge(looked, known, circumstances)
         costly = costly_paths(known, verdicts, circumstances, looked_before)
-        return ClosedBatch(tuple(looked), verdicts, frozenset(costly))
+        whole = known if len(looked) == len(observations) else None
+        return ClosedBatch(tuple(looked), verdicts, frozenset(costly), whole)
 
     def _unlooked(self, path: str, source: Source, detail: str | None = None) -> Observation:
         return Observation(
@@ -221,12 +241,13 @@ class Looking:
 
 
 def commit_operation(
-    decidable: Decidable, now: Callable[[], str], *, is_outbox: bool
+    decidable: Decidable, version: Callable[[], int], now: Callable[[], str], *, is_outbox: bool
 ) -> Callable[[apsw.Connection], Committed]:
     """Return the operation that turns looks into changes, for the writer to run.
 
     Args:
         decidable: what to decide.
+        version: returns the registry's version now (`Writer.version`).
         now: returns the wall-clock time that is stamped on what changed, RFC 3339.
         is_outbox: whether a relay outside the database has to confirm endpoints.
     """
@@ -234,14 +255,18 @@ def commit_operation(
 
     def operation(connection: apsw.Connection) -> Committed:
         registry = Registry(connection)
-        known = load_for(registry, decidable.observations)
+        judged = decidable.judged
+        if judged is not None and judged.version == version():
+            known, verdicts = judged.known, judged.verdicts
+        else:
+            known = load_for(registry, decidable.observations)
+            verdicts = judge(decidable.observations, known, circumstances)
+            reopened = unlooked(known, verdicts, circumstances)
+            reopened |= costly_paths(known, verdicts, circumstances, decidable.looked_before)
+            if reopened:
+                return Committed(reopened=frozenset(reopened))
         if circumstances.quotas.is_limiting:
             known = replace(known, holdings=registry.holdings())
-        verdicts = judge(decidable.observations, known, circumstances)
-        reopened = unlooked(known, verdicts, circumstances)
-        reopened |= costly_paths(known, verdicts, circumstances, decidable.looked_before)
-        if reopened:
-            return Committed(reopened=frozenset(reopened))
         sweep = circumstances.sweep
         planned, holds = _guarded(registry, known, verdicts, circumstances, guarded)
         at = now()

@@ -124,7 +124,10 @@ class Committer:
         Raises:
             StoreError: nothing was written.
         """
-        return self.commit(commit_operation(decidable, self.now, is_outbox=self.is_outbox))
+        writer = self._store.writer
+        return self.commit(
+            commit_operation(decidable, lambda: writer.version, self.now, is_outbox=self.is_outbox)
+        )
 
     def mend_endpoints(self, source: Source) -> Sequence[tuple[int, Change]]:
         """Bring endpoints to what rows ask for, if they differ; return what was changed.

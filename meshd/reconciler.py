@@ -12,7 +12,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
-from meshd.batch import Decidable
+from meshd.batch import Decidable, Judged
 from meshd.commands import (
     CheckSyncs,
     Heartbeat,
@@ -157,6 +157,7 @@ class Reconciler:
         """Look, close, put off what would be a cost at first sight, and commit the rest."""
         view = self._shared.roots.view
         with self._shared.store.reading() as registry:
+            version = self._shared.store.writer.version
             circumstances = view.circumstances(
                 incumbents=registry.inherited_incumbents(), sweep=self._courses.context()
             )
@@ -169,7 +170,12 @@ class Reconciler:
         rest = tuple(one for one in closed.observations if one.path not in closed.costly)
         if not rest:
             return
-        committed = self._shared.committer.carry_out(Decidable(rest, circumstances, looked_before))
+        judged = None
+        if closed.known is not None and not closed.costly:
+            judged = Judged(version, closed.known, closed.verdicts)
+        committed = self._shared.committer.carry_out(
+            Decidable(rest, circumstances, looked_before, judged=judged)
+        )
         if committed.reopened:
             again = {one.path: one.source for one in rest}
             again |= dict.fromkeys(committed.reopened - again.keys(), Source.API)

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
 _BELOW = "0"
 _QUALIFIED = ", ".join(f"agents.{name.strip()}" for name in AGENT_COLUMNS.split(","))
 _CLAIMS_QUALIFIED = ", ".join(f"claims.{name.strip()}" for name in CLAIM_COLUMNS.split(","))
+_CLAIMS_AT = (
+    f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
+    " JOIN claims ON claims.path = unhex(wanted.value)"
+)
+_CLAIMS_OF = (
+    f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
+    " JOIN claims ON claims.agent_id = wanted.value"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,19 +234,18 @@ class Registry:
 
     def claims_at(self, paths: Iterable[str]) -> list[Claim]:
         """Return the claims of several paths."""
-        sql = (
-            f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
-            " JOIN claims ON claims.path = unhex(wanted.value)"
-        )
-        return [claim_from_row(row) for row in self._rows(sql, (_in_hex(paths),))]
+        return [claim_from_row(row) for row in self._rows(_CLAIMS_AT, (_in_hex(paths),))]
 
     def claims_of(self, ids: Iterable[str]) -> list[Claim]:
         """Return every claim of several ids."""
-        sql = (
-            f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
-            " JOIN claims ON claims.agent_id = wanted.value"
-        )
-        return [claim_from_row(row) for row in self._rows(sql, (json.dumps(list(ids)),))]
+        return [claim_from_row(row) for row in self._rows(_CLAIMS_OF, (json.dumps(list(ids)),))]
+
+    def claims_about(self, paths: Iterable[str], ids: Iterable[str]) -> list[Claim]:
+        """Return the claims of several paths, and every claim of several ids."""
+        rows = self._rows(_CLAIMS_AT, (_in_hex(paths),))
+        found = {row[0]: row for row in rows}
+        found |= {row[0]: row for row in self._rows(_CLAIMS_OF, (json.dumps(list(ids)),))}
+        return [claim_from_row(row) for row in found.values()]
 
     def claims(self, outcome: ClaimOutcome | None = None) -> list[Claim]:
         """Return every claim, or those judged so, by path."""

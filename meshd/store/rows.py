@@ -16,6 +16,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import orjson
+
 from meshd.core.model import (
     Agent,
     Claim,
@@ -39,8 +41,11 @@ _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def to_json(value: object) -> str:
-    """Write a value as compact ASCII JSON; a path's lone surrogates become escapes."""
-    return _ENCODE(value)
+    """Write a value as compact JSON; a path's lone surrogates become escapes."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a surrogate, or a number of more than 64 bits
+        return _ENCODE(value)
 
 
 def _same(value: Any) -> Any:  # noqa: ANN401 - a column may hold any SQLite type
@@ -141,10 +146,14 @@ _FIELDS = attrgetter(*(column.field for column in COLUMNS))
 
 # The columns whose value is not the field's as it stands; None is None in all of them.
 _WRITTEN_OTHERWISE = tuple(place for place, column in enumerate(COLUMNS) if column.is_converted)
+_PATHS = frozenset({PLACES["project_path"], PLACES["last_path"]})
 
 
 def _read(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of an agent
     """Read one column. Most rows say the same in it, so what was read is shared, not copied."""
+    if place in _PATHS:
+        # Each row has another; shared, they would drive out what rows have in common.
+        return None if value is None else _read_anew(place, value)
     if isinstance(value, str | bytes) and len(value) > SHARED_LENGTH:
         return _read_anew(place, value)
     return _read_shared(place, value)

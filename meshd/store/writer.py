@@ -55,6 +55,8 @@ class Writer:
         commits: how many batches wrote something.
         commit_seconds: what these took in all, from their beginning to the end of the commit.
         committed: called in the writer's thread after each of them; must return at once.
+        version: of what is in the database. Whoever takes it before reading, and finds it the
+            same inside the writer's transaction, has read what the transaction sees.
         suspect: what made the database look damaged, None while it does not. Whether it is,
             only an examination says.
     """
@@ -69,6 +71,8 @@ class Writer:
         self._lock = threading.Lock()
         self._closed = False
         self._poisoned = False
+        self.version = 0
+        self._data_version: int | None = None
         self.commits = 0
         self.commit_seconds = 0.0
         self._clock = SystemClock()
@@ -109,6 +113,7 @@ class Writer:
                     # trusted; a new one reads it again (faults 102, 104).
                     connection.close()
                     connection, self._poisoned = None, False
+                    self._data_version = None
         finally:
             self.stop()
             self._refuse_the_rest()
@@ -179,22 +184,34 @@ class Writer:
         wrote = False
         began = self._clock.monotonic()
         with transaction(connection):
+            self._see_others(connection)
             for job in batch:
                 before = connection.total_changes()
                 result, refusal = _in_savepoint(connection, job)
                 if refusal is None:
                     # SQLite counts what was rolled back too; only what stays is a write.
-                    wrote = wrote or connection.total_changes() != before
+                    if connection.total_changes() != before:
+                        wrote = True
+                        self.version += 1
                 else:
                     self._note(refusal)
                 outcomes.append((result, refusal))
             if wrote:
                 self._before_commit(connection)
         if wrote:
+            # Once more: who took it inside of the transaction has read what was before it.
+            self.version += 1
             self.commits += 1
             self.commit_seconds += self._clock.monotonic() - began
             self.committed()
         return outcomes
+
+    def _see_others(self, connection: apsw.Connection) -> None:
+        """Count in what another program has written, or may have before this connection was."""
+        seen = int(connection.pragma("data_version"))
+        if seen != self._data_version:
+            self._data_version = seen
+            self.version += 1
 
     def _note(self, error: BaseException) -> None:
         """Remember what an error says of the connection and of the database file."""

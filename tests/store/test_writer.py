@@ -282,6 +282,41 @@ def test_an_io_error_fails_the_batch_and_the_connection_is_opened_anew(database:
     assert seen_by_others(database) == ["after"]
 
 
+def version_now(writer: Writer) -> int:
+    """Return the version as an operation sees it."""
+    return writer.submit(lambda _: writer.version).result(SOON)
+
+
+def test_the_version_changes_with_what_the_next_transaction_sees(database: Path) -> None:
+    with working(database) as writer:
+        begun = version_now(writer)
+        assert writer.submit(meta_keys).result(SOON) == []
+        assert version_now(writer) == begun
+        with held(writer):
+            writing = writer.submit(set_meta("a"))
+            behind = writer.submit(lambda _: writer.version)
+        writing.result(SOON)
+        # Who takes it inside of the transaction reads what was before it.
+        assert begun < behind.result(SOON) < version_now(writer)
+
+
+def test_the_version_changes_when_another_program_writes(database: Path) -> None:
+    with working(database) as writer:
+        begun = version_now(writer)
+        other = apsw.Connection(os.fspath(database))
+        set_meta("theirs")(other)
+        other.close()
+        assert version_now(writer) != begun
+
+
+def test_the_version_changes_with_the_connection(database: Path) -> None:
+    with working(database) as writer:
+        begun = version_now(writer)
+        bad = writer.submit(failing(lambda: apsw.IOError("disk I/O error")))
+        assert isinstance(bad.exception(SOON), StoreError)
+        assert version_now(writer) != begun
+
+
 def test_a_damaged_page_met_by_an_operation_makes_the_database_suspect(database: Path) -> None:
     with working(database) as writer:
         bad = writer.submit(failing(lambda: apsw.CorruptError("malformed")))
