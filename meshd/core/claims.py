@@ -7,7 +7,8 @@ path looked at twice in the same state is news once.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from meshd.core.lifecycle import RowState, state_of
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from meshd.core.model import Agent
     from meshd.core.quota import Refusal
     from meshd.core.verdict import Known, Verdict
+
+
+_CLAIMED = attrgetter(
+    *(field.name for field in fields(Claim) if field.name not in {"look", "looked_at_ns"})
+)
+"""All that a claim says but when it was looked at: a look that finds the same writes nothing."""
 
 
 def judge_claims(
@@ -64,7 +71,7 @@ def judge_claims(
                 reason=refused[path].reason,
                 detail=refused[path].detail,
             )
-        if old is None or replace(new, look=old.look, looked_at_ns=old.looked_at_ns) != old:
+        if old is None or _CLAIMED(new) != _CLAIMED(old):
             kept.append(new)
             changes.extend(_claim_news(old, new, verdict))
     return kept, dropped, changes

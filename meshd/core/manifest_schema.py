@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import (
@@ -113,7 +114,13 @@ class _Part(BaseModel):
 
     def to_members(self) -> dict[str, object]:
         """Return its members under their own keys, those not given left out."""
-        return self.model_dump(by_alias=True, exclude_none=True)
+        aliases = self._aliases()
+        return {aliases[key]: value for key, value in self.__dict__.items() if value is not None}
+
+    @classmethod
+    @cache
+    def _aliases(cls) -> dict[str, str]:
+        return {name: field.alias or name for name, field in cls.model_fields.items()}
 
 
 class _Behavior(_Part):
@@ -208,7 +215,7 @@ class ManifestSchema(_Part):
     description: _Text = ""
     capabilities: Annotated[
         list[_Text], FailFast(), Field(description="must be a list of texts without NUL")
-    ] = []
+    ] = Field(default_factory=list)  # copied, a default would cost as much as all the rest
     behavior: Annotated[_Behavior, Field(description="must be an object")] = _Behavior()
     budget: Annotated[_Budget, Field(description="must be an object")] = _Budget()
     namespace: Annotated[
@@ -241,7 +248,7 @@ class ManifestSchema(_Part):
     )
     mcp_servers: Annotated[
         list[_McpServer], FailFast(), Field(description="must be a list of objects")
-    ] = []
+    ] = Field(default_factory=list)
 
 
 _PLACES: Final[tuple[tuple[str, type[_Part]], ...]] = (

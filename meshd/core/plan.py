@@ -80,6 +80,9 @@ _FROM_MANIFEST = (
     "mcp_servers",
 )
 _TOLD_BY_MANIFEST = attrgetter(*_FROM_MANIFEST)
+# What a row keeps, whatever the manifest says.
+_KEPT = ("born_sweep", "last_seen_at", "last_seen_event", "updated_at", "seq")
+_KEPT_BY_ROW = attrgetter(*_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,9 @@ def plan(known: Known, verdicts: Mapping[str, Verdict], circumstances: Circumsta
         rows=tuple(
             decision.after
             for decision in decisions
-            if decision.after is not None and decision.after != decision.before
+            if decision.after is not None
+            # What is told of differs, and comparing rows costs as much as writing them.
+            and (decision.kind is not None or decision.after != decision.before)
         ),
         removed=tuple(
             decision.before.id
@@ -264,8 +269,14 @@ def _row_at(row: Agent | None, verdict: Verdict, circumstances: Circumstances) -
     namespace, flags = derive(
         manifest.namespace, verdict.root, verdict.path, circumstances.namespaces.get(verdict.root)
     )
+    told = dict(zip(_FROM_MANIFEST, _TOLD_BY_MANIFEST(manifest), strict=True))
     sweep, approver = circumstances.sweep, circumstances.approvers.get(manifest.id)
-    born = Agent(
+    if row is None:
+        told |= {"born_sweep": None if sweep is None else sweep.number, "approver": approver}
+    else:
+        told |= zip(_KEPT, _KEPT_BY_ROW(row), strict=True)
+        told["approver"] = row.approver or approver
+    return Agent(
         id=manifest.id,
         namespace=namespace,
         declared_namespace=manifest.namespace,
@@ -273,20 +284,7 @@ def _row_at(row: Agent | None, verdict: Verdict, circumstances: Circumstances) -
         project_path=verdict.path,
         last_path=verdict.path,
         flags=flags,
-        approver=approver,
-        born_sweep=None if sweep is None else sweep.number,
-        **dict(zip(_FROM_MANIFEST, _TOLD_BY_MANIFEST(manifest), strict=True)),
-    )
-    if row is None:
-        return born
-    return replace(
-        born,
-        born_sweep=row.born_sweep,
-        approver=row.approver or approver,
-        last_seen_at=row.last_seen_at,
-        last_seen_event=row.last_seen_event,
-        updated_at=row.updated_at,
-        seq=row.seq,
+        **told,
     )
 
 

@@ -7,7 +7,7 @@ keeps for its own bookkeeping is left out: the log tells what others can see.
 from __future__ import annotations
 
 from dataclasses import fields
-from operator import attrgetter
+from operator import attrgetter, ne
 from typing import Any
 
 from meshd.core.model import Agent
@@ -56,14 +56,11 @@ def is_seen_to_differ(before: Agent, after: Agent) -> bool:
 
 def difference(before: Agent, after: Agent) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields that differ, as they were and as they are."""
-    changed = [
-        (name, old, new)
-        for name, old, new in zip(_NAMES, _VALUES(before), _VALUES(after), strict=True)
-        if old != new
-    ]
+    was, now = _VALUES(before), _VALUES(after)
+    changed = [place for place, differs in enumerate(map(ne, was, now)) if differs]
     return (
-        {name: _plain(old) for name, old, _ in changed},
-        {name: _plain(new) for name, _, new in changed},
+        {_NAMES[place]: _plain(was[place]) for place in changed},
+        {_NAMES[place]: _plain(now[place]) for place in changed},
     )
 
 

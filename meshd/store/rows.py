@@ -134,7 +134,9 @@ def agent_from_row(row: Sequence[Any]) -> Agent:
     """
     values = list(row)
     for place in _WRITTEN_OTHERWISE:
-        values[place] = _read(place, values[place])
+        value = values[place]
+        if value is not None or place not in _OPTIONAL:
+            values[place] = _read(place, value)
     return Agent(*values)
 
 
@@ -153,7 +155,7 @@ def _read(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of an ag
     """Read one column. Most rows say the same in it, so what was read is shared, not copied."""
     if place in _PATHS:
         # Each row has another; shared, they would drive out what rows have in common.
-        return None if value is None else _read_anew(place, value)
+        return _read_anew(place, value)
     if isinstance(value, str | bytes) and len(value) > SHARED_LENGTH:
         return _read_anew(place, value)
     return _read_shared(place, value)
@@ -170,6 +172,16 @@ def _read_anew(place: int, value: Value) -> Any:  # noqa: ANN401 - any field of 
         return column.read(value)
     except (ValueError, TypeError, RecursionError):
         return DEFAULTS[column.field]
+
+
+def _may_be_none(place: int) -> bool:
+    try:
+        return COLUMNS[place].read(None) is None
+    except TypeError:
+        return False
+
+
+_OPTIONAL = frozenset(place for place in _WRITTEN_OTHERWISE if _may_be_none(place))
 
 
 def row_from_agent(agent: Agent) -> list[Value]:

@@ -70,7 +70,8 @@ def test_a_batch_is_decided_on_what_it_was_judged_by_only_while_that_holds(
     world = World(tmp_path / "state", [tmp_path / "root"])
     world.sweep()
     known = world.agents["a"]
-    carry_out, read_again = world.parts.shared.committer.carry_out, []
+    carry_out = world.parts.shared.committer.carry_out
+    read_again: list[object] = []
 
     def late(decidable: Decidable) -> Committed:
         if meanwhile != "nothing":
