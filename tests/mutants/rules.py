@@ -97,6 +97,21 @@ RULES: Final = (
         "tests/shell/test_second_look.py::test_a_manifest_that_is_back_within_the_settle_time_was_never_gone",
     ),
     Mutation(
+        "R5: what was judged is taken though another wrote meanwhile",
+        "meshd/batch.py",
+        "judged is not None and judged.version == version()",
+        "judged is not None",
+        "tests/shell/test_bursts.py"
+        "::test_a_batch_is_decided_on_what_it_was_judged_by_only_while_that_holds",
+    ),
+    Mutation(
+        "R7: a sweep ends without what an event has put off",
+        "meshd/core/pending.py",
+        "                in_sweep = before.of_sweep or of_sweep\n",
+        "                in_sweep = before.of_sweep and of_sweep\n",
+        "tests/shell/test_syncs.py::test_a_sweep_does_not_end_without_what_an_event_had_put_off",
+    ),
+    Mutation(
         "R7: a row born in a sweep does not yield to a better claim of it",
         "meshd/core/closing.py",
         "    if sweep is None or row.born_sweep != sweep.number or place.agent_id != row.id:\n",
@@ -142,7 +157,7 @@ RULES: Final = (
     Mutation(
         "R10: an unchanged claim is written again",
         "meshd/core/claims.py",
-        "replace(new, look=old.look, looked_at_ns=old.looked_at_ns) != old",
+        "_CLAIMED(new) != _CLAIMED(old)",
         "new != old",
         "tests/shell/test_quiet_sweep.py::test_files_too_young_to_be_trusted_are_read_again_and_commit_nothing",
     ),
