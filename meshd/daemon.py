@@ -8,13 +8,13 @@ is, from the files, without the lock being let go.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
 import meshd
+from meshd import memory
 from meshd.api.loopback import Loopback, Token, address_of, bind_loopback
 from meshd.api.server import Server, bind_socket
 from meshd.assembly import Parts, assemble
@@ -53,11 +53,6 @@ CANARY_DEADLINE: Final = 15.0
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets others run: the API breathes during a sweep."""
 
-YOUNG_OBJECTS: Final = (50_000, 10, 1_000)
-"""How much new is made before the garbage collector looks at it, at what it looked at once, and
-at everything. Little here is cyclic and hardly any of it lives long, whereas directories and
-rows live long and are not garbage: passing over them all stops every thread."""
-
 STOP_ORDER: Final = (
     "meshd-watch", "meshd-sweep", "meshd-reconcile", "meshd-relay", "meshd-api", "meshd-writer",
 )  # fmt: skip
@@ -85,7 +80,7 @@ def run(
     state = state_directory(settings, environ)
     check_places(settings, state)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    gc.set_threshold(*YOUNG_OBJECTS)
+    memory.prepare()
     clock = SystemClock()
     log = Log(settings.log.level, settings.log.format, stream=sys.stderr, environ=environ)
     log.adopt("asyncio", "uvicorn.error")
@@ -204,7 +199,7 @@ class Daemon:
             actors = (*actors, Actor("meshd-relay", announcer.run, announcer.stop))
         with signals(self._supervisor.wakeups), strays(self._supervisor, self._log):
             try:
-                gc.freeze()  # what is loaded by now stays
+                memory.settle()
                 for actor in actors:
                     self._supervisor.start(actor)
                 banner = Banner(self.settings, self._store, path, self._environ)
@@ -284,7 +279,7 @@ class Daemon:
             if not moved and not self._announced and self._parts.courses.last is not None:
                 banner.swept(self._parts.courses.last)
                 self._announced = True
-                gc.freeze()  # nor is what the first sweep has found passed over again and again
+                memory.settle()
             self._prune()
             self._tell_dropped()
             self._notify_status()

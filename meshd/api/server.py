@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 READER_THREADS: Final = 4
 """Handlers that read at the same time; each holds one connection to the database."""
 
+DATE_SECONDS: Final = 1.0
+"""How old the date of an answer may be."""
+
 STOP_SECONDS: Final = 3
 """How long requests under way may take to end; below the supervisor's own deadline."""
 
@@ -115,6 +118,28 @@ def _umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
+class _Uvicorn(uvicorn.Server):
+    """uvicorn's server, told of its end: by itself it asks ten times a second whether it came."""
+
+    _ended: asyncio.Event | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def end(self) -> None:
+        """Have `serve` return when what is under way is answered, or late; from any thread."""
+        self.should_exit = True
+        loop, ended = self._loop, self._ended
+        if loop is not None and ended is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                loop.call_soon_threadsafe(ended.set)
+
+    async def main_loop(self) -> None:
+        """Serve until the end; the date that answers carry moves once a second."""
+        self._ended, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), DATE_SECONDS)
+
+
 class Server:
     """Actor: answers requests on a bound socket until it is stopped.
 
@@ -138,7 +163,7 @@ class Server:
         app = make_app(services, None if loopback is None else loopback.token)
         self._feed: Feed = app.state.feed
         services.store.writer.committed = self._feed.wake
-        self._uvicorn = uvicorn.Server(
+        self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
                 loop="asyncio",
@@ -170,7 +195,7 @@ class Server:
 
         Streams end at once; their clients go on from where they were.
         """
-        self._uvicorn.should_exit = True
+        self._uvicorn.end()
         self._feed.close()
 
     async def _serve(self) -> None:

@@ -41,14 +41,9 @@ if TYPE_CHECKING:
 _BELOW = "0"
 _QUALIFIED = ", ".join(f"agents.{name.strip()}" for name in AGENT_COLUMNS.split(","))
 _CLAIMS_QUALIFIED = ", ".join(f"claims.{name.strip()}" for name in CLAIM_COLUMNS.split(","))
-_CLAIMS_AT = (
-    f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
-    " JOIN claims ON claims.path = unhex(wanted.value)"
-)
-_CLAIMS_OF = (
-    f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted"
-    " JOIN claims ON claims.agent_id = wanted.value"
-)
+_CLAIMS = f"SELECT {_CLAIMS_QUALIFIED} FROM json_each(?) AS wanted JOIN claims ON "
+_CLAIMS_AT = f"{_CLAIMS}claims.path = unhex(wanted.value)"
+_CLAIMS_OF = f"{_CLAIMS}claims.agent_id = wanted.value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +237,7 @@ class Registry:
 
     def claims_about(self, paths: Iterable[str], ids: Iterable[str]) -> list[Claim]:
         """Return the claims of several paths, and every claim of several ids."""
-        rows = self._rows(_CLAIMS_AT, (_in_hex(paths),))
-        found = {row[0]: row for row in rows}
+        found = {row[0]: row for row in self._rows(_CLAIMS_AT, (_in_hex(paths),))}
         found |= {row[0]: row for row in self._rows(_CLAIMS_OF, (json.dumps(list(ids)),))}
         return [claim_from_row(row) for row in found.values()]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from meshd import daemon as serving
-from meshd import opening
+from meshd import memory, opening
 from meshd.config.settings import ScanSettings, Settings
 from meshd.errors import StoreError
 from tests.faults.hostile import plant
@@ -82,7 +82,7 @@ def test_166_more_time_is_asked_for_while_the_database_is_examined(
     monkeypatch.setattr(opening, "examine", examine_long)
     # What a daemon sets for its whole process stays as it is in this one.
     monkeypatch.setattr(serving, "SWITCH_INTERVAL", sys.getswitchinterval())
-    monkeypatch.setattr(serving, "YOUNG_OBJECTS", gc.get_threshold())
+    monkeypatch.setattr(memory, "YOUNG_OBJECTS", gc.get_threshold())
     settings = Settings(scan=ScanSettings(roots=(str(root),)))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(notify))

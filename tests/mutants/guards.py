@@ -117,9 +117,16 @@ GUARDS: Final = (
     Mutation(
         "roots: another tree in a root's place is taken for it",
         "meshd/looker/health.py",
-        "    if known not in (None, found.identity) or seen not in (None, found):\n",
-        "    if False:\n",
+        "    if known in (None, found.identity) and seen in (None, found):\n",
+        "    if True:\n",
         "tests/shell/test_roots.py::test_a_root_that_is_not_the_one_first_seen_is_sick",
+    ),
+    Mutation(
+        "store: a sound database is begun anew for one refused read",
+        "meshd/daemon.py",
+        "        return found is not Condition.OURS, suspicion\n",
+        "        return True, suspicion\n",
+        "tests/faults/test_disk.py::test_101_to_104_a_disk_that_refuses_degrades_and_costs_nothing",
     ),
     Mutation(
         "roots: an acceptance is taken back by an older check",
