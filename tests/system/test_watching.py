@@ -323,7 +323,8 @@ def test_every_sync_keeps_its_promise_by_events(live: Live) -> None:
                     save(one.path, name, description=description)
                     expected[name] = (str(one.path), description)
             answer = client.sync()
-            assert [root["by"] for root in answer["roots"]] == ["events"]
+            by = [root["by"] for root in answer["roots"]]
+            assert by == ["events"], live.daemon.log[-4000:]
             rows = client.registry()["agents"]
             assert expected == {
                 row["id"]: (row["projectPath"], row["description"])
