@@ -88,9 +88,14 @@ Work = Names | RootCheck | Rescope | Passed | Remounted
 
 
 class Scans:
-    """The line."""
+    """The line.
+
+    Attributes:
+        turns: moves on whenever something is taken, and when it is done.
+    """
 
     def __init__(self) -> None:
+        self.turns = 0
         self._work: deque[Work] = deque()
         self._under_way: Work | None = None
         self._arrived = Condition()
@@ -120,10 +125,12 @@ class Scans:
     def take(self, timeout: float) -> Work | None:
         """Return what is next, None when nothing came in time or the line is closed."""
         with self._arrived:
+            self.turns += 1
             self._under_way = None
             if not self._work and not self._closed:
                 self._arrived.wait(timeout)
             if self._work and not self._closed:
+                self.turns += 1
                 self._under_way = self._work.popleft()
             return self._under_way
 

@@ -171,6 +171,7 @@ class Watcher:
         found = {root: Coverage("none") for root in self._shared.roots.view.lookers}
         for emitter in self.observer.root_emitters():
             table, counts = emitter.looker.table, emitter.counts
+            turns = self._scans.turns
             found[table.root] = Coverage(
                 by="none" if self._backend is None else backend_of(table.top.watch),
                 watched=table.watched,
@@ -180,7 +181,10 @@ class Watcher:
                 events=counts.events,
                 failures=counts.failures,
                 shortage=self._shortage or self._watches.shortage(table),
-                arriving=table.has_detached or self._scans.concern(table),
+                # Last: what was looked into while this was read was still on its way.
+                arriving=table.has_detached
+                or self._scans.concern(table)
+                or turns != self._scans.turns,
             )
         return found
 

@@ -426,3 +426,22 @@ def test_a_directory_that_nobody_watches_shows_until_a_walk_has_been_there(
         watched.walk_all()
         assert watched.coverage().is_full
     assert watched.coverage().wanted == 4
+
+
+def test_what_is_looked_into_while_the_coverage_is_read_is_not_missing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = watched.watcher._scans
+    table = watched.watcher.observer.root_emitters()[0].looker.table
+    wait_until_idle(watched)
+    monkeypatch.setattr(scans, "concern", lambda _: False)
+    table.wanted += 1
+    # Twice, for the scanner may just have taken a turn of its own.
+    assert not all(watched.coverage().is_full for _ in range(2))
+
+    def over(_: object) -> bool:
+        scans.turns += 1  # it was under way when both numbers were read
+        return False
+
+    monkeypatch.setattr(scans, "concern", over)
+    assert watched.coverage().is_full
