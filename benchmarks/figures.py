@@ -7,7 +7,7 @@ in the same run on the same tree. Promises: values that stay as they are.
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ class Figure:
     def of(cls, values: Sequence[float], peak_mb: float | None = None) -> Self:
         """Return the figure of at least one repetition."""
         return cls(statistics.median(values), min(values), max(values), len(values), peak_mb)
+
+    def times(self, factor: float) -> Self:
+        """Return the figure of so many times the work, where time follows work."""
+        return replace(
+            self, median=factor * self.median, low=factor * self.low, high=factor * self.high
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def prepare() -> None:
 def settle() -> None:
     """Take all there is for what stays, and give back to the system what nobody holds.
 
-    The allocator of glibc keeps what was freed; an import frees more than a fifth of all it took.
+    By itself the allocator of glibc keeps what an import has freed.
     """
     gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
