@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from benchmarks.rendering import markdown, text
 from benchmarks.site import QUICK, Scale
-from benchmarks.suite import GROWING, MEASURES, measure
+from benchmarks.suite import MEASURES, measure, names_for
 
 RESULTS: Final = Path(__file__).parent / "RESULTS.md"
 
@@ -25,9 +25,10 @@ def main() -> int:
     options = _arguments()
     # Otherwise the trees would be left behind.
     signal.signal(signal.SIGTERM, _end)
-    names = options.only or (GROWING if len(options.projects) > 1 else list(MEASURES))
     scale = QUICK if options.quick else Scale()
-    document = measure(options.projects, names, options.seed, scale)
+    sizes = options.projects
+    wanted = [(size, options.only or names_for(size, sizes)) for size in sizes]
+    document = measure(wanted, options.seed, scale)
     written = json.dumps(document, indent=2) + "\n"
     if options.json is not None:
         options.json.write_text(written, "utf-8")
@@ -44,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--projects", type=int, nargs="+", default=[10_000], metavar="N",
-        help="sizes of tree; with more than one, what grows with it is measured",
+        help="sizes of tree; with several, what grows with them is measured, and all at 10,000",
     )  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), metavar="NAME",
         help=f"measure only these: {', '.join(MEASURES)}")  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import answering, events, sweeping
-from benchmarks.figures import document
+from benchmarks.figures import DESIGN_PROJECTS, document
 from benchmarks.machine import describe
 from benchmarks.rendering import GROWTH_BAR
 from benchmarks.site import Site, tell
@@ -51,14 +51,25 @@ GROWING: Final = ("import", "sweep", "idle", "restart", "burst")
 _SLOPED: Final = ("cold-import", "sweep-warm", "restart", "memory")
 
 
+def names_for(size: int, sizes: Sequence[int]) -> Collection[str]:
+    """Return what is measured at a size when nobody says: all where the bars are judged."""
+    return GROWING if len(sizes) > 1 and size != DESIGN_PROJECTS else list(MEASURES)
+
+
 def measure(
-    sizes: Sequence[int], names: Collection[str], seed: int, scale: Scale
+    wanted: Sequence[tuple[int, Collection[str]]], seed: int, scale: Scale
 ) -> dict[str, Any]:
-    """Run measures over a tree of each size, and return the results."""
+    """Run measures over a tree of each size, and return the results.
+
+    Args:
+        wanted: sizes, each with the names of what is measured at it.
+        seed: of the trees.
+        scale: how much is measured.
+    """
     directory = Path(tempfile.mkdtemp(prefix="meshd-benchmarks-")).resolve()
     try:
         machine = describe(directory)
-        runs = [_run(directory / str(size), size, names, seed, scale) for size in sizes]
+        runs = [_run(directory / str(size), size, names, seed, scale) for size, names in wanted]
     finally:
         tell("removing the trees")
         _remove(directory)
