@@ -145,6 +145,8 @@ SHORT = {"watchedDirectories": 5, "watchShortage": "watch-limit"}
          "which no agent holds yet"),
         ({"claims": (claim("unreadable", reason="unreadable"),)}, "warning", "unreadable",
          "/r/copy", "let the daemon's user read the file"),
+        ({"claims": (claim("unreadable", reason="timed-out"),)}, "warning", "unreadable",
+         "/r/copy", "see whether its server or disk is up"),
         ({"claims": (claim("unreadable", reason="project-missing"),)}, "remark", "unconfirmed",
          "/r/copy", "(project-missing), and that is not confirmed"),
         ({"claims": (claim("unreadable", reason="manifest-missing"),),

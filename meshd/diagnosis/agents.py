@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _LIMITS: Final = {"owner-limit": "agents_per_owner", "root-limit": "manifests_per_root"}
 # By reason of a look: nothing is wrong with a file, there is none.
 _MISSING: Final = ("manifest-missing", "project-missing")
+# By reason of a look: what makes it readable again; else it is a matter of permissions.
+_READABLE: Final = {"timed-out": "see whether its server or disk is up"}
+_PERMITTED: Final = "let the daemon's user read the file and enter the directories above it"
 
 
 def agent_findings(facts: Facts) -> Iterator[Finding]:
@@ -52,7 +55,7 @@ def _unreadable(claim: Document) -> Finding:
     return Finding(
         Severity.WARNING, "unreadable", claim["path"],
         f"its manifest cannot be read ({claim['reason']}), so what is known of it is frozen",
-        "let the daemon's user read the file and enter the directories above it",
+        _READABLE.get(claim["reason"], _PERMITTED),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from meshd.api.feed import STREAM_LIMIT
 from meshd.api.protocol import CONNECTION_LIMIT
+from meshd.api.server import READER_THREADS
 from tests.faults.hostile import plant
 from tests.faults.tools import needs_root, needs_tool
 from tests.system.daemon import DEADLINE, Daemon
@@ -51,7 +52,12 @@ OF_OTHERS: Final = 1_500
 what is looked at each time, the API, the canary. One more for each directory would be 2,400."""
 
 GROWTH: Final = 4
-"""Descriptors, and threads, at rest after a flood, more than before the first."""
+"""Threads, and descriptors but of the database, at rest after a flood, more than before."""
+
+OF_THE_DATABASE: Final = 1 + 2 * (1 + READER_THREADS + 4)
+"""Descriptors of the database, ever: one for what all share; two for the writer, and for each who
+reads at the same time as all others: what answers, the feed, the main, the reconciler's and the
+sweeper's thread. A reader is opened when that first happens, and kept."""
 
 SWEEPS: Final = 6
 """Between two floods: more than `GROWTH`, so that one thing that each sweep leaves is seen."""
@@ -65,6 +71,7 @@ class Figures:
     """What a daemon takes at one moment.
 
     Attributes:
+        of_database: descriptors among them that are of the database.
         resident: bytes of memory, the most there ever were since the last reset.
         wal: bytes of the write-ahead log.
         log: bytes written to the log so far.
@@ -72,6 +79,7 @@ class Figures:
     """
 
     descriptors: int
+    of_database: int
     threads: int
     resident: int
     wal: int
@@ -85,14 +93,25 @@ def figures(daemon: Daemon) -> Figures:
         line.split(":", 1) for line in (process / "status").read_text("ascii").splitlines()
     )
     wal = daemon.database.with_name(daemon.database.name + "-wal")
+    opened = descriptors(daemon)
     return Figures(
-        descriptors=len(list((process / "fd").iterdir())),
+        descriptors=len(opened),
+        of_database=sum(one.startswith(str(daemon.database)) for one in opened),
         threads=int(status["Threads"]),
         resident=int(status["VmHWM"].split()[0]) * 1024,
         wal=wal.stat().st_size if wal.exists() else 0,
         log=len(daemon.log),
         commits=int(metric(daemon, "meshd_writer_commits_total")),
     )
+
+
+def descriptors(daemon: Daemon) -> list[str]:
+    """Return what each open descriptor leads to."""
+    found = []
+    for one in Path(f"/proc/{daemon.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(str(one.readlink()))
+    return found
 
 
 def metric(daemon: Daemon, name: str) -> float:
@@ -142,7 +161,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     for number in range(AGENTS):
         save(base / "root" / f"a{number:02}", f"a{number:02}")
     with Daemon(base / "h", base / "root", environ=QUIET) as daemon:
-        # Threads that answer, and what they read with, are kept once there are some.
+        # Threads that answer are kept once there are some.
         def ask(_: int) -> None:
             assert len(daemon.agents()) == AGENTS
 
@@ -166,13 +185,13 @@ def place(running: Place) -> Iterator[Place]:
 
 
 def is_at_rest(place: Place) -> bool:
-    now = figures(place.daemon)
-    descriptors = now.descriptors <= place.rest.descriptors + GROWTH
-    return descriptors and now.threads <= place.rest.threads + GROWTH
-
-
-def open_descriptors(daemon: Daemon) -> int:
-    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+    now, rest = figures(place.daemon), place.rest
+    others, others_at_rest = (one.descriptors - one.of_database for one in (now, rest))
+    return (
+        others <= others_at_rest + GROWTH
+        and now.of_database <= OF_THE_DATABASE
+        and now.threads <= rest.threads + GROWTH
+    )
 
 
 # floods of files
@@ -270,7 +289,7 @@ def test_more_connections_than_there_may_be_are_turned_away(place: Place) -> Non
     gauge = Gauge(place.daemon)
     with connections(place.daemon, 2 * CONNECTION_LIMIT):
         place.daemon.wait_until(
-            lambda: open_descriptors(place.daemon) <= DESCRIPTORS + CONNECTION_LIMIT, "refusals"
+            lambda: len(descriptors(place.daemon)) <= DESCRIPTORS + CONNECTION_LIMIT, "refusals"
         )
     place.daemon.wait_until(place.daemon.answers, "an answer after the flood")
     gauge.assert_within(connections=CONNECTION_LIMIT)

@@ -126,6 +126,9 @@ def inflict(base: Path, daemon: Daemon, mirror: Mirror) -> None:
     for number in range(AGENTS_PER_OWNER + 1):
         owned_by_another(base / f"made/o{number:02}", f"other-{number:02}")
     (base / "made").rename(base / "plain/made")
+    # A sweep that is under way when the mirror hangs would find its manifest late, not its root.
+    daemon.ask("sync")
+    daemon.sweep()
     mirror.hang()
     daemon.sweep("--full")
     daemon.configure("[scan]\nrots = []\n")

@@ -16,7 +16,7 @@ from meshd.client import Client
 from meshd.errors import MeshdError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.system.daemon import Daemon
@@ -56,13 +56,18 @@ class Forked:
         )
         process.start()
         self._process = process
-        deadline = time.monotonic() + DEADLINE
         client = Client(self.socket)
-        while not _is_ready(client):
-            assert process.is_alive(), self.log
-            assert time.monotonic() < deadline, self.log
-            process.join(_POLL)
+        self.wait_until(lambda: _is_ready(client), "first sweep")
         return client
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition for as long as it lives."""
+        assert self._process is not None, "bug: never started"
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            assert self._process.is_alive(), self.log
+            assert time.monotonic() < deadline, f"no {what} in {DEADLINE} s\n{self.log}"
+            self._process.join(_POLL)
 
     def kill(self) -> None:
         """Kill it, if it lives."""

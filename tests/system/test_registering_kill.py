@@ -6,6 +6,7 @@ and no file of a call lies about.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -130,7 +131,7 @@ def loop(home: Path, root: Path, kills: int) -> tuple[int, dict[str, int]]:
     try:
         for _ in range(kills):
             client = daemon.start()
-            assert_right(client, places, root, projects)
+            assert_right(client, daemon, places, root, projects)
             callers = [
                 Caller(Client(daemon.socket), projects[at::CALLERS], chance)
                 for at in range(CALLERS)
@@ -143,7 +144,7 @@ def loop(home: Path, root: Path, kills: int) -> tuple[int, dict[str, int]]:
                 }
             client.close()
         client = daemon.start()
-        assert_right(client, places, root, projects)
+        assert_right(client, daemon, places, root, projects)
         client.close()
     finally:
         daemon.kill()
@@ -163,7 +164,9 @@ def killed_under(daemon: Forked, callers: list[Caller], seconds: float) -> int:
     return sum(project.is_in_doubt for caller in callers for project in caller.projects)
 
 
-def assert_right(client: Client, places: Daemon, root: Path, projects: list[Project]) -> None:
+def assert_right(
+    client: Client, daemon: Forked, places: Daemon, root: Path, projects: list[Project]
+) -> None:
     """Every acknowledged call is there, no other is there by half, nothing lies about."""
     assert [path for path in root.rglob("*") if path.name.endswith(".tmp")] == []
     for project in projects:
@@ -174,10 +177,14 @@ def assert_right(client: Client, places: Daemon, root: Path, projects: list[Proj
         if agent["status"] == "active"
     }
     assert registry == {str(one.path): one.known for one in projects if one.known is not None}
-    with sqlite3.connect(f"file:{places.database}?mode=ro", uri=True) as connection:
-        intents = connection.execute("SELECT count(*) FROM intents").fetchone()[0]
-    connection.close()
-    assert intents == 0
+    # Nobody waits for an intent to be dropped when all that it stood for is done.
+    daemon.wait_until(lambda: intents_in(places.database) == 0, "end of every intent")
+
+
+def intents_in(database: Path) -> int:
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    with contextlib.closing(connection):
+        return int(connection.execute("SELECT count(*) FROM intents").fetchone()[0])
 
 
 def test_a_few_kills_lose_nothing_that_was_acknowledged(home: Path, root: Path) -> None:
