@@ -21,7 +21,7 @@ from meshd.core.scope import DEFAULT_EXCLUDES
 from meshd.watcher.inotify import MOVED_TO, OVERFLOW, Inotify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from benchmarks.trees import Project
 
@@ -79,13 +79,17 @@ def parse_known(begin: Callable[[], None], root: Path, projects: Sequence[Projec
 def import_all(begin: Callable[[], None], root: Path, database: Path) -> int:
     """Walk, read, parse, and insert into one table in one transaction, durably."""
     begin()
-    connection = _open(database)
-    with connection:
-        for path in _walked(root):
-            connection.execute(_INSERT, _row(path))
-    count: int = connection.execute("SELECT count(*) FROM agents").get
-    connection.close()
-    return count
+    return _imported(_walked(root), database)
+
+
+def import_and_watch(begin: Callable[[], None], root: Path, database: Path) -> int:
+    """Do what `import_all` does, and watch each directory before it is listed.
+
+    What a registry that hears of changes cannot do without; no bar is judged by it.
+    """
+    inotify = Inotify()
+    begin()
+    return _imported(_walked(root, lambda path: _add(inotify, path)), database)
 
 
 def insert_all(
@@ -129,14 +133,17 @@ def follow(
                 connection.execute(_INSERT, _row(paths[watch]))
 
 
-def _walked(root: Path) -> Iterator[str]:
-    """Yield the paths of manifests."""
+def _walked(root: Path, enter: Callable[[str], object] = lambda _: None) -> Iterator[str]:
+    """Yield the paths of manifests; `enter` is called with each directory before it is listed."""
     excluded = frozenset(DEFAULT_EXCLUDES)
     stack = [os.fspath(root)]
     while stack:
-        with os.scandir(stack.pop()) as entries:
+        directory = stack.pop()
+        enter(directory)
+        with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.name == ".dork":
+                    enter(entry.path)
                     manifest = f"{entry.path}/agent.json"
                     if os.path.exists(manifest):
                         yield manifest
@@ -146,6 +153,17 @@ def _walked(root: Path) -> Iterator[str]:
                     and entry.name not in excluded
                 ):
                     stack.append(entry.path)
+
+
+def _imported(manifests: Iterable[str], database: Path) -> int:
+    """Insert what is read and parsed in one transaction, durably; return how many there are."""
+    connection = _open(database)
+    with connection:
+        for path in manifests:
+            connection.execute(_INSERT, _row(path))
+    count: int = connection.execute("SELECT count(*) FROM agents").get
+    connection.close()
+    return count
 
 
 def _manifests(root: Path, projects: Sequence[Project]) -> list[str]:
@@ -182,11 +200,17 @@ def _watch(root: Path, projects: Sequence[Project]) -> tuple[Inotify, dict[int, 
     inotify = Inotify()
     paths = {}
     for path in _manifests(root, projects):
-        directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
-        paths[inotify.add(directory, MOVED_TO)] = path
-        os.close(directory)
+        paths[_add(inotify, os.path.dirname(path))] = path
     os.set_blocking(inotify.descriptor, True)
     return inotify, paths
+
+
+def _add(inotify: Inotify, path: str) -> int:
+    directory = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return inotify.add(directory, MOVED_TO)
+    finally:
+        os.close(directory)
 
 
 def _events(inotify: Inotify) -> Iterator[tuple[int, int, bytes]]:

@@ -46,6 +46,12 @@ def floors_alone(site: Site) -> list[Row]:
             "s",
             repeat(site, floors.insert_all, *known, database),
         ),
+        Row(
+            "floor-watched",
+            "floor: walk, each directory watched, read, parse, insert",
+            "s",
+            repeat(site, floors.import_and_watch, database),
+        ),
     ]
 
 
