@@ -10,6 +10,7 @@ import math
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,17 +43,26 @@ MEASURES: Final[dict[str, Callable[[Site], list[Row]]]] = {
     "edited": sweeping.edited_sweep,
     "checkout": events.checkout,
     "cli": answering.command_line,
+    "fanotify": sweeping.fanotify,
 }
 """By name, in the order in which they run; memory before anything has made it larger."""
 
-GROWING: Final = ("import", "sweep", "idle", "restart", "burst")
+GROWING: Final = ("import", "sweep", "idle", "restart", "burst", "fanotify")
 """What is measured when the size of the tree is the question."""
+
+_HUGE: Final = 1_000_000
+"""Projects, at least, of a tree where each repetition takes minutes: there is one of each."""
+
+_OF_THE_HUGE: Final = ("import", "sweep", "idle", "restart")
+"""What of that is measured in such a tree: a burst of so many saves is the same in any."""
 
 _SLOPED: Final = ("cold-import", "sweep-warm", "restart", "memory")
 
 
 def names_for(size: int, sizes: Sequence[int]) -> Collection[str]:
     """Return what is measured at a size when nobody says: all where the bars are judged."""
+    if size >= _HUGE:
+        return _OF_THE_HUGE
     return GROWING if len(sizes) > 1 and size != DESIGN_PROJECTS else list(MEASURES)
 
 
@@ -80,7 +90,7 @@ def _run(
     directory: Path, size: int, names: Collection[str], seed: int, scale: Scale
 ) -> dict[str, Any]:
     directory.mkdir()
-    site = Site(directory, size, seed, scale)
+    site = Site(directory, size, seed, replace(scale, repetitions=1) if size >= _HUGE else scale)
     rows: list[Row] = []
     try:
         for name, measures in MEASURES.items():

@@ -174,6 +174,19 @@ def idle(site: Site) -> list[Row]:
     ]
 
 
+def fanotify(site: Site) -> list[Row]:
+    """Fill an empty registry with one mark for all directories in place of a watch for each."""
+    with site.another(site.root, backend="fanotify") as daemon:
+        took, root = daemon.first_sweep(), daemon.root()
+        resident = Figure.of([resident_mb(daemon.pid)])
+    broken = () if root["watch"] == "fanotify" else (f"it is watched by {root['watch']}",)
+    figure = Figure.of([took])
+    return [
+        Row("import-fanotify", "cold import, by fanotify", "s", figure, broken=broken),
+        Row("memory-fanotify", "resident memory, by fanotify", "MB", resident, broken=broken),
+    ]
+
+
 def memory(site: Site) -> list[Row]:
     """Tell what a directory takes from what an agent takes, by trees that have more of one."""
     with_all = resident_mb(site.daemon.pid)

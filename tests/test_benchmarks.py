@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.figures import Bar, Figure, Row, percentile
 from benchmarks.rendering import markdown
+from benchmarks.suite import MEASURES, names_for
 from benchmarks.trees import INODES_PER_PROJECT, Shape, plan, plant
 from meshd.core.manifest import parse
 
@@ -24,14 +25,14 @@ REPOSITORY: Final = Path(__file__).parent.parent
 PROJECTS: Final = 200
 
 ROWS: Final = {
-    "floor-walk", "floor-stat", "floor-read", "floor-parse", "floor-insert", "burst-floor",
-    "cold-import", "start-empty", "restart",
+    "floor-walk", "floor-stat", "floor-read", "floor-parse", "floor-insert", "floor-watched",
+    "burst-floor", "cold-import", "import-fanotify", "start-empty", "restart",
     "sweep-first", "sweep-warm", "sweep-edited",
     "latency-idle-p50", "latency-idle-p99", "latency-idle-max",
     "latency-loaded-p50", "latency-loaded-p99", "latency-loaded-max",
     "burst", "overflow", "checkout",
     "list", "list-registry", "get-idle", "get-burst", "feed", "cli",
-    "idle-cpu", "memory", "memory-empty", "memory-directory", "memory-agent",
+    "idle-cpu", "memory", "memory-fanotify", "memory-empty", "memory-directory", "memory-agent",
 }  # fmt: skip
 """What is to be measured; `find` and the plain import are the floors of some of these."""
 
@@ -73,6 +74,13 @@ def test_one_command_measures_everything_and_leaves_nothing_behind(
     assert not [row for row in run["rows"] if row["name"] in counted and row["broken"]]
     assert not list(short.iterdir())
     assert str(short) not in results.read_text("utf-8")
+
+
+def test_what_grows_is_measured_at_every_size_and_all_of_it_once() -> None:
+    sizes = (1_000, 10_000, 1_000_000)
+    small, judged, huge = (set(names_for(size, sizes)) for size in sizes)
+    assert huge < small < judged == set(MEASURES)
+    assert set(names_for(1_000, [1_000])) == judged
 
 
 def test_a_tree_is_the_same_for_the_same_seed_and_begins_with_the_smaller_one() -> None:
