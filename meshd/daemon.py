@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import meshd
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from meshd.clock import Clock
     from meshd.config import Settings
 
 TICK: Final = 1.0
@@ -88,27 +90,31 @@ def run(
     surroundings = Surroundings(reload, config_path, environ, log, clock, notifier)
     try:
         with locked(state):
+            is_suspect = False
+            moves: Callable[[], None] = partial(notifier.extend_timeout, OPENING_STEP)
             while True:
-                opened = open_store(state, clock, _asking_for_time(notifier, clock))
+                opened = open_store(state, clock, _once_a_tick(moves, clock), thorough=is_suspect)
                 _tell_opening(opened, log.logger)
                 daemon = Daemon(settings, opened, surroundings)
                 code = daemon.serve()
                 if code is not None:
                     return code
                 settings = keeping(daemon.settings, settings)
+                # An opening that examines less finds what was lost to be sound.
+                is_suspect, moves = True, notifier.watchdog
     finally:
         log.close()
 
 
-def _asking_for_time(notifier: Notifier, clock: SystemClock) -> Callable[[], None]:
-    """Return what asks the service manager for more time while an opening moves."""
-    asked = clock.monotonic()
+def _once_a_tick(say: Callable[[], None], clock: Clock) -> Callable[[], None]:
+    """Return what an examination may call at every move, to have it said once a tick."""
+    said = clock.monotonic()
 
     def beat() -> None:
-        nonlocal asked
-        if clock.monotonic() - asked >= TICK:
-            asked = clock.monotonic()
-            notifier.extend_timeout(OPENING_STEP)
+        nonlocal said
+        if clock.monotonic() - said >= TICK:
+            said = clock.monotonic()
+            say()
 
     return beat
 
@@ -262,7 +268,7 @@ class Daemon:
         A reader meets a damaged page first when the writer still has it in memory.
         """
         try:
-            found = examine(self._store.path, expected=True)
+            found = self._examine()
         except StoreError:
             return False
         if found is Condition.OURS:
@@ -313,7 +319,7 @@ class Daemon:
         """
         self._store.writer.suspect = None
         try:
-            found = examine(self._store.path, expected=True)
+            found = self._examine()
         except (ForeignDatabaseError, NewerDatabaseError):
             return True, suspicion  # the opening refuses it
         except StoreError as error:
@@ -322,6 +328,11 @@ class Daemon:
             self._store.writer.suspect = suspicion
             return False, error.message
         return found is not Condition.OURS, suspicion
+
+    def _examine(self) -> Condition:
+        """Examine a suspect, its indexes too; the main thread moves as long as that does."""
+        beat = _once_a_tick(self._notifier.watchdog, self._clock)
+        return examine(self._store.path, expected=True, thorough=True, beat=beat)
 
     def _prune(self) -> None:
         """Cut the change log at its old end, now and then."""

@@ -94,13 +94,20 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_store(directory: Path, clock: Clock, beat: Callable[[], None] = lambda: None) -> Opened:
+def open_store(
+    directory: Path,
+    clock: Clock,
+    beat: Callable[[], None] = lambda: None,
+    *,
+    thorough: bool = False,
+) -> Opened:
     """Open the database of a state directory whose lock is held.
 
     Args:
         directory: the state directory.
         clock: stamps what is done.
         beat: called again and again while a large database is examined, copied and migrated.
+        thorough: the database looked damaged: the indexes are examined too.
 
     Raises:
         ForeignDatabaseError: the file is another program's.
@@ -115,7 +122,7 @@ def open_store(directory: Path, clock: Clock, beat: Callable[[], None] = lambda:
         expected = file.load() is not None
     except DamagedDatabaseError as error:
         expected, unreadable = True, error
-    condition = examine(path, expected=expected, beat=beat)
+    condition = examine(path, expected=expected, thorough=thorough, beat=beat)
     rebuild = condition in (Condition.LOST, Condition.DAMAGED)
     if rebuild and unreadable is not None:
         raise unreadable

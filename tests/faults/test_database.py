@@ -14,6 +14,7 @@ import apsw
 import pytest
 
 from meshd.cli.gathering import _holder
+from meshd.errors import NoDaemonError, StoppingError
 from meshd.opening import LOCK
 from meshd.store import connection as connecting
 from meshd.store.connection import WAL_LIMIT_BYTES, examine, open_reading, open_writing
@@ -22,9 +23,11 @@ from tests.faults import speaking
 from tests.faults.fuse import Mirror, needs_fuse
 from tests.faults.tools import needs_root
 from tests.harness import World, write_manifest
+from tests.store.builders import flip_key
 from tests.store.conftest import database, migrated
 from tests.system.daemon import Daemon
-from tests.system.trees import plant
+from tests.system.test_state import empty_journal, shape
+from tests.system.trees import plant, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,6 +239,16 @@ def test_124_everything_beside_the_database_is_its_owners_alone(world: World) ->
     assert set(modes.values()) == {0o600}
 
 
+def is_denied(daemon: Daemon, path: Path) -> bool:
+    """Whether the daemon, asked to deny a path, has done so; False while it opens anew."""
+    try:
+        with daemon.client() as client:
+            client.deny(str(path))
+    except (NoDaemonError, StoppingError):
+        return False
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("unlinked", [("-wal",), ("-shm",), ("-wal", "-shm")], ids="".join)
 def test_118_what_is_acknowledged_after_the_log_was_unlinked_survives_a_kill(
@@ -247,7 +260,7 @@ def test_118_what_is_acknowledged_after_the_log_was_unlinked_survives_a_kill(
         epoch = daemon.status()["epoch"]
         for suffix in unlinked:
             daemon.database.with_name(daemon.database.name + suffix).unlink()
-        daemon.ask("deny", str(root / "elsewhere"))
+        daemon.wait_until(lambda: is_denied(daemon, root / "elsewhere"), "acknowledgement")
         daemon.wait_until(lambda: bool(daemon.logged("database_lost")), "notice")
         daemon.wait_until(lambda: len(daemon.logged("started")) == 2, "new opening")
         daemon.await_ready()
@@ -257,3 +270,35 @@ def test_118_what_is_acknowledged_after_the_log_was_unlinked_survives_a_kill(
         assert len(daemon.agents()) == 5
         assert daemon.status()["epoch"] == epoch
         assert daemon.cli("db", "check").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "index",
+    ["agents_by_last_path", "sqlite_autoindex_agents_2", "claims_by_agent", "endpoints_by_agent"],
+)
+def test_108_an_index_that_is_not_that_of_its_table_is_met_and_the_database_built_anew(
+    home: Path, root: Path, index: str
+) -> None:
+    """SQLite's quick check passes it, and every change of the row fails."""
+    plant(root, 5)
+    denied = save(root / "denied", "denied")
+    moving = save(root / "moving", "moving")
+    with Daemon(home, root) as daemon:
+        daemon.ask("deny", str(denied.path))
+        before, pid = shape(daemon), daemon.process.pid
+        empty_journal(daemon.database)
+        flip_key(daemon.database, index, b"moving")
+        assert examine(daemon.database, expected=True) is connecting.Condition.OURS
+        moving.path.rename(root / "elsewhere")
+        daemon.wait_until(lambda: len(daemon.logged("started")) == 2, "new opening")
+        assert [one["why"] for one in daemon.logged("database_rebuilt")] == ["damaged"]
+        daemon.await_ready()
+        daemon.sweep()
+        assert shape(daemon) == before | {"moving": ("active", str(root / "elsewhere"))}
+        assert [str(denied.path)] == [one["path"] for one in daemon.ask("denied")["denied"]]
+        assert daemon.status()["degraded"] is None
+        assert daemon.cli("db", "check").returncode == 0
+        assert len(list(daemon.state.glob("meshd.db.corrupt-*"))) > 0
+        assert (len(daemon.logged("started")), daemon.process.pid) == (2, pid)
+        assert daemon.stop() == 0

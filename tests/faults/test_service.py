@@ -72,8 +72,10 @@ def test_166_more_time_is_asked_for_while_the_database_is_examined(
     notify = tmp_path / "notify"
     environ = {"NOTIFY_SOCKET": str(notify), "XDG_STATE_HOME": str(tmp_path / "state")}
 
-    def examine_long(path: Path, *, expected: bool, beat: Callable[[], None]) -> None:
-        assert (path.name, expected) == (opening.DATABASE, False)
+    def examine_long(
+        path: Path, *, expected: bool, thorough: bool, beat: Callable[[], None]
+    ) -> None:
+        assert (path.name, expected, thorough) == (opening.DATABASE, False, False)
         for _ in range(PINGS):
             beat()
         raise StoreError("examined for long enough")

@@ -339,6 +339,20 @@ GUARDS: Final = (
         "tests/store/test_migrations.py::test_a_newer_database_is_refused_and_left_alone",
     ),
     Mutation(
+        "store: what looks damaged is examined no better than what does not",
+        "meshd/store/connection.py",
+        '    check = "integrity_check" if thorough else "quick_check"\n',
+        '    check = "quick_check"\n',
+        "tests/store/test_examine.py::test_a_wrong_key_of_an_index_is_found_by_a_thorough_examination_alone",
+    ),
+    Mutation(
+        "store: what looked damaged is opened as if it never had",
+        "meshd/daemon.py",
+        "thorough=is_suspect)",
+        "thorough=False)",
+        "tests/faults/test_database.py::test_108_an_index_that_is_not_that_of_its_table_is_met_and_the_database_built_anew",
+    ),
+    Mutation(
         "store: one bad read condemns a database",
         "meshd/store/connection.py",
         "    except _DAMAGE as error:\n        first = error\n    except",

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from meshd.core.model import Agent, Change, Claim, ClaimOutcome, Kind, Source, Status
-from meshd.store.connection import open_writing
+from meshd.store.connection import open_reading, open_writing
 from meshd.store.migrations import migrate
 from meshd.store.transactions import transaction
 from meshd.store.writer import Writer
@@ -46,6 +46,22 @@ def agent(agent_id: str, path: str | None = None, **fields: object) -> Agent:
     }
     values.update(fields)
     return Agent(**values)
+
+
+def flip_key(database: Path, index: str, key: bytes) -> None:
+    """Flip a bit in the one key of an index that holds `key`, as a failing disk would."""
+    connection = open_reading(database)
+    size = int(connection.pragma("page_size"))
+    named = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+    page = int(connection.execute(named, (index,)).get) - 1
+    connection.close()
+    with database.open("r+b") as file:
+        file.seek(page * size)
+        at = page * size + file.read(size).rindex(key) + len(key) - 1
+        file.seek(at)
+        (last,) = file.read(1)
+        file.seek(at)
+        file.write(bytes((last ^ 1,)))
 
 
 def unreachable(agent_id: str, since: str) -> Agent:

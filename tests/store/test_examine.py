@@ -23,7 +23,7 @@ from meshd.store.connection import (
 )
 from meshd.store.migrations import migrations
 from meshd.store.transactions import transaction
-from tests.store.builders import agent, mounted, new_database, set_meta, write
+from tests.store.builders import agent, flip_key, mounted, new_database, set_meta, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +135,16 @@ def test_damage_is_found(damage: Callable[[Path], None], database: Path) -> None
     damage(database)
 
     assert examine(database, expected=True) is Condition.DAMAGED
+
+
+def test_a_wrong_key_of_an_index_is_found_by_a_thorough_examination_alone(database: Path) -> None:
+    connection = open_writing(database)
+    apply.upsert_agents(connection, [agent("canary")])
+    connection.close()
+    flip_key(database, "agents_by_last_path", b"/r/canary")
+
+    assert examine(database, expected=True) is Condition.OURS
+    assert examine(database, expected=True, thorough=True) is Condition.DAMAGED
 
 
 def test_a_text_file_where_no_database_was_is_not_ours_to_move(tmp_path: Path) -> None:
