@@ -55,6 +55,8 @@ MACHINE: Final = frozenset(
         "/proc/self/stat",
         "/proc/self/status",
         "/proc/stat",
+        # By glibc's malloc, whenever it gives memory of a thread back (check_may_shrink_heap).
+        "/proc/sys/vm/overcommit_memory",
     }
 )
 """What interpreter, watcher and metrics read of the machine. Without: /proc/self/environ."""
