@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pty
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ import pytest
 
 from tests.shell.command_line import CommandLine
 from tests.shell.fake_daemon import FakeDaemon, Reply, fake_daemon
+from tests.shell.terminal import at_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -406,28 +405,16 @@ def test_paths_are_made_absolute_and_resolved_but_known_ones_are_kept(
 # the terminal
 
 
-def _on_a_terminal(meshd: CommandLine, **environ: str) -> bytes:
-    master, slave = pty.openpty()
-    try:
-        subprocess.run(
-            [sys.executable, "-m", "meshd", "agents", "list"],
-            env={**meshd.whole_environ, **environ},
-            stdout=slave,
-            timeout=60,
-            check=True,
-        )
-        return os.read(master, 65536)
-    finally:
-        os.close(slave)
-        os.close(master)
+def _on_a_terminal(meshd: CommandLine, **environ: str) -> str:
+    return at_a_terminal(meshd, "agents", "list", streams=("stdout",), environ=environ)
 
 
 def test_colour_appears_on_a_terminal_only_and_not_under_no_color(
     meshd: CommandLine, daemon: FakeDaemon
 ) -> None:
     daemon.answer("GET /api/mesh/registry", {"agents": [AGENT]})
-    assert b"\x1b[33mstale" in _on_a_terminal(meshd)
-    assert b"\x1b" not in _on_a_terminal(meshd, NO_COLOR="1")
+    assert "\x1b[33mstale" in _on_a_terminal(meshd)
+    assert "\x1b" not in _on_a_terminal(meshd, NO_COLOR="1")
     assert "\x1b" not in meshd("agents", "list").out
 
 

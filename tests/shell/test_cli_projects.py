@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.shell.command_line import CommandLine
 from tests.shell.fake_daemon import FakeDaemon, fake_daemon
+from tests.shell.terminal import at_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +108,7 @@ def test_what_was_not_searched_is_named(meshd: CommandLine, daemon: FakeDaemon) 
 
 def test_progress_is_shown_on_a_terminal_only(meshd: CommandLine, daemon: FakeDaemon) -> None:
     finds(daemon, candidate("/r/a"))
-    assert "7 directories" in _with_a_terminal(meshd, "discover", "/r")
+    assert "7 directories" in at_a_terminal(meshd, "discover", "/r")
     assert "directories" not in meshd("discover", "/r").err
 
 
@@ -331,22 +328,6 @@ def test_a_person_at_a_terminal_is_asked_first(
     question: str,
     removed: bool,
 ) -> None:
-    shown = _with_a_terminal(meshd, "unregister", "a", *options, typed=typed)
+    shown = at_a_terminal(meshd, "unregister", "a", *options, typed=typed)
     assert question in shown
     assert any(method == "DELETE" for method, *_ in known.asked) == removed
-
-
-def _with_a_terminal(meshd: CommandLine, *arguments: str, typed: str = "") -> str:
-    """Run a command at a terminal, and return what it showed."""
-    master, slave = pty.openpty()
-    try:
-        os.write(master, f"{typed}\n".encode())
-        subprocess.run(
-            [sys.executable, "-m", "meshd", *arguments],
-            env=meshd.whole_environ, cwd=meshd.home, stdin=slave, stdout=slave, stderr=slave,
-            timeout=60, check=False,
-        )  # fmt: skip
-        return os.read(master, 65536).decode()
-    finally:
-        os.close(slave)
-        os.close(master)
