@@ -100,6 +100,8 @@ def run(
                 if code is not None:
                     return code
                 settings = keeping(daemon.settings, settings)
+                del daemon, opened
+                memory.let_go()
                 # An opening that examines less finds what was lost to be sound.
                 is_suspect, moves = True, notifier.watchdog
     finally:

@@ -1,8 +1,8 @@
 """How the process keeps its memory.
 
 Owns what the garbage collector is told of, and when memory goes back to the system. Promises:
-what lives as long as the daemon is not passed over again and again, which stops every thread; and
-what only an import needed does not stay.
+what stays is not passed over again and again, which stops every thread; and neither what only an
+import needed stays, nor a life of the daemon that ended with its database.
 """
 
 from __future__ import annotations
@@ -31,3 +31,9 @@ def settle() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def let_go() -> None:
+    """Free what was taken for what stays and is held by nobody any more."""
+    gc.unfreeze()
+    gc.collect()

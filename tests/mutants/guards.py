@@ -353,6 +353,13 @@ GUARDS: Final = (
         "tests/faults/test_database.py::test_108_an_index_that_is_not_that_of_its_table_is_met_and_the_database_built_anew",
     ),
     Mutation(
+        "memory: a life that ended stays for as long as the process",
+        "meshd/memory.py",
+        "    gc.unfreeze()\n",
+        "",
+        "tests/system/test_state.py::test_a_life_that_ended_with_its_database_does_not_stay_in_memory",
+    ),
+    Mutation(
         "store: one bad read condemns a database",
         "meshd/store/connection.py",
         "    except _DAMAGE as error:\n        first = error\n    except",

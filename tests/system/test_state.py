@@ -8,18 +8,34 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from meshd.errors import MeshdError
 from tests.system.conftest import needs_root
 from tests.system.daemon import Daemon
+from tests.system.test_main_thread import breaking
 from tests.system.trees import plant, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+COUNTED: Final = """
+import json, weakref
+import meshd.daemon
+begin = meshd.daemon.Daemon.__init__
+begun = []
+def begin_counted(self, *arguments):
+    begun.append(weakref.ref(self))
+    living = sum(one() is not None for one in begun)
+    print(json.dumps({"event": "life_begun", "living": living}), file=sys.stderr, flush=True)
+    begin(self, *arguments)
+meshd.daemon.Daemon.__init__ = begin_counted
+"""
+"""Tells at the beginning of each life over an open database how many there are in memory."""
 
 
 def move_away(database: Path) -> None:
@@ -97,6 +113,21 @@ def test_a_database_lost_under_the_running_daemon_is_rebuilt_from_the_files(
         assert daemon.process.pid == pid
         assert [str(denied.path)] == [one["path"] for one in daemon.ask("denied")["denied"]]
         assert daemon.cli("db", "check").returncode == 0
+        assert daemon.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_life_that_ended_with_its_database_does_not_stay_in_memory(
+    home: Path, root: Path, tmp_path: Path
+) -> None:
+    """What the process keeps for good is hidden from the garbage collector. Hooks each life."""
+    save(root / "one", "one")
+    with Daemon(home, root, through=breaking(tmp_path / "trip", COUNTED)) as daemon:
+        for lost in (1, 2):
+            delete(daemon.database)
+            daemon.wait_until(lambda: len(daemon.logged("started")) > lost, "new life")  # noqa: B023 - called at once
+            daemon.await_ready()
+        assert [one["living"] for one in daemon.logged("life_begun")] == [1, 1, 1]
         assert daemon.stop() == 0
 
 
