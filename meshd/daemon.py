@@ -221,7 +221,11 @@ class Daemon:
                 )
                 tell_confined(self.settings, self._log)
                 self._notifier.ready()
-                return self._watch_over(banner)
+                code = self._watch_over(banner)
+                if code is not None:
+                    # To be told this before a new opening, the manager would end the process.
+                    self._notifier.stopping()
+                return code
             finally:
                 # Whatever ends the main thread's watch ends the actors: nothing is half-alive.
                 self._stop()
@@ -383,7 +387,6 @@ class Daemon:
         self._shown = commits
 
     def _stop(self) -> None:
-        self._notifier.stopping()
         late = self._supervisor.stop(STOP_ORDER, deadline=STOP_DEADLINE)
         self._reloader.cancel()
         if late:

@@ -158,6 +158,22 @@ def test_after_kill_9_it_is_back_and_has_lost_nothing(service: SystemService) ->
     assert {("registered", "two"), ("unreachable", "one")} <= told
 
 
+def test_a_database_lost_under_the_running_service_does_not_stop_it(
+    service: SystemService,
+) -> None:
+    """It is opened anew by the same process; a manager told of a stop would end that soon."""
+    service.save("one")
+    service.start()
+    daemon = service.pid()
+    files = [f"{service.state}/meshd.db{suffix}" for suffix in ("", "-wal", "-shm")]
+    service.box.run("rm", "-f", *files)
+    service.box.wait_until(lambda: service.events().count("started") > 1, "a new opening")
+    service.await_ready()
+    assert service.agents() == {"one": "active"}
+    assert (service.shown("ActiveState"), service.shown("SubState")) == ("active", "running")
+    assert (service.pid(), service.shown("NRestarts")) == (daemon, "0")
+
+
 @pytest.mark.slow
 def test_a_writer_that_hangs_alone_starves_the_watchdog_too(service: SystemService) -> None:
     """The main loop turns and the socket answers; the ping still means that writing works."""
