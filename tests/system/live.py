@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +40,8 @@ BACKENDS: Final = (
 """What may watch; what is promised holds for both."""
 PROMPT: Final = 1.0
 """Seconds from an act to its commit that are promised."""
+
+_TURNS: Final = re.compile(r"^(?:voluntary_ctxt_switches|syscr):\s+(\d+)", re.MULTILINE)
 
 Difference = dict[str, dict[str, Any] | None]
 
@@ -120,6 +124,31 @@ def is_watched(daemon: Daemon, root: Path) -> bool:
     return str(root) in known and (
         0 < known[str(root)]["wantedDirectories"] == known[str(root)]["watchedDirectories"]
     )
+
+
+def is_asleep(daemon: Daemon) -> bool:
+    """Whether every thread of the daemon waits for something, and none for a processor."""
+    stats = (task / "stat" for task in Path(f"/proc/{daemon.process.pid}/task").iterdir())
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "S" for stat in stats)
+
+
+def turns_per_second(daemon: Daemon, seconds: float) -> float:
+    """Return how often the daemon begins to wait, or reads, while nobody asks it for anything.
+
+    These are counts: a busy machine makes a turn longer and does not add one.
+    """
+    began = time.monotonic()
+    before = _turns(daemon)
+    threading.Event().wait(seconds)  # a measurement over a time, not a wait for something
+    return (_turns(daemon) - before) / (time.monotonic() - began)
+
+
+def _turns(daemon: Daemon) -> int:
+    """Return how often the daemon's threads have begun to wait, and how often they have read."""
+    process = Path(f"/proc/{daemon.process.pid}")
+    told = [(task / "status").read_text() for task in (process / "task").iterdir()]
+    counted = [*told, (process / "io").read_text()]
+    return sum(int(number) for text in counted for number in _TURNS.findall(text))
 
 
 def seconds_of_work(daemon: Daemon) -> float:
