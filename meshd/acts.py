@@ -94,7 +94,7 @@ class OperatorActs:
         """
         with self._shared.store.reading() as registry:
             rows = self._rows_to_forget(registry, act.agent_id)
-            claims = registry.claims_of([row.id for row in rows])
+            claims = registry.claims_about(ids=[row.id for row in rows])
         told = [
             Change(
                 transition(state_of(row), Event.FORGOTTEN)[1] or Kind.FORGOTTEN,

@@ -102,6 +102,17 @@ class SecondLook:
 
 
 @dataclass(frozen=True, slots=True)
+class LookWithin:
+    """These directories were entered: what was seen at or below them before may be there no more.
+
+    A look that was owed to an older event may have seen what came after it and went before the
+    directory was watched: nothing else would tell of that.
+    """
+
+    directories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sync:
     """Everything put before this is to be decided: settled, looked at twice, committed."""
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from meshd.batch import Committed, Decidable
     from meshd.clock import Clock
+    from meshd.commands import SweepResult
     from meshd.core.model import Change, Reason
     from meshd.core.verdict import Verdict
     from meshd.signatures import Signatures
@@ -180,6 +181,21 @@ class Committer:
             )
         for root in sorted(before.keys() - now.keys()):
             self._log.info("root_whole", path=root)
+
+    def tell_swept(self, result: SweepResult) -> None:
+        """Log what a sweep has brought about."""
+        self._log.info(
+            "swept",
+            seconds=result.seconds,
+            full=result.full,
+            discovered=result.discovered,
+            synced=result.synced,
+            unreachable=result.unreachable,
+            resurrected=result.resurrected,
+            removed=result.removed,
+            held=result.held,
+            sick_roots=len(result.sick_roots),
+        )
 
     def tell_unreadable(self) -> None:
         """Log how many paths of a root cannot be read, when that is not what was logged last."""

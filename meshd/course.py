@@ -210,7 +210,7 @@ class SweepCourses:
                 return None
             course.add(committed.changes)
             holds = committed.holds
-        pending.settle(closed.verdicts)
+        pending.settle(closed.verdicts.keys() - closed.costly)
         return self._conclude(course, ended, clocks, holds)
 
     def put_off(self, costs: Iterable[Observation], *, of_sweep: bool) -> float:

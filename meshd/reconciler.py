@@ -16,6 +16,7 @@ from meshd.batch import Decidable, Judged
 from meshd.commands import (
     CheckSyncs,
     Heartbeat,
+    LookWithin,
     Overdue,
     SecondLook,
     SweepAbandoned,
@@ -127,6 +128,9 @@ class Reconciler:
             if kind is Heartbeat:
                 self._beat(cast("list[Heartbeat]", list(run)))
                 continue
+            if kind is LookWithin:
+                self._look_within(cast("list[LookWithin]", list(run)))
+                continue
             for control in run:
                 self._handle(control, draining=batch.draining)
         if self._syncs:
@@ -202,13 +206,14 @@ class Reconciler:
 
     def _put_off(self, costs: Sequence[Observation]) -> None:
         """Keep costs for a second look: a sweep's for its end, others for the settle time."""
-        if not costs:
-            return
         sweeping = self._courses.current is not None
-        of_sweep = sweeping and any(one.source in SWEEP_SOURCES for one in costs)
-        due = self._courses.put_off(costs, of_sweep=of_sweep)
-        if not of_sweep:
-            self._post(SecondLook(tuple(one.path for one in costs)), due + SCAN_SECONDS)
+        of_sweep = [one for one in costs if sweeping and one.source in SWEEP_SOURCES]
+        if of_sweep:
+            self._courses.put_off(of_sweep, of_sweep=True)
+        own = [one for one in costs if not sweeping or one.source not in SWEEP_SOURCES]
+        if own:
+            due = self._courses.put_off(own, of_sweep=False)
+            self._post(SecondLook(tuple(one.path for one in own)), due + SCAN_SECONDS)
 
     def _put_back(self, paths: Iterable[tuple[str, Source]], *, settled: bool = True) -> bool:
         """Put hints back into the inbox; return whether it still takes any."""
@@ -299,6 +304,17 @@ class Reconciler:
             pending.settle(due)
             self._fail(error, due.values())
 
+    def _look_within(self, controls: Sequence[LookWithin]) -> None:
+        """Put hints for what was known at and below directories that were entered."""
+        entered = {directory for one in controls for directory in one.directories}
+        try:
+            with self._shared.store.reading() as registry:
+                known = {path for one in entered for path in registry.paths_within(one)}
+        except StoreError as error:
+            self._fail(error, {Source.WATCH})
+            return
+        self._put_back((path, Source.WATCH) for path in sorted(known))
+
     # syncs
 
     def _waiting(self) -> set[str]:
@@ -355,7 +371,7 @@ class Reconciler:
         if result is None:
             self._settle_sweep(ended)
         else:
-            self._tell(result)
+            self._shared.committer.tell_swept(result)
             self._syncs.sweep_ended()
             ended.future.set_result(result)
 
@@ -368,20 +384,6 @@ class Reconciler:
     def _settle_sweep(self, ended: SweepEnded) -> None:
         """Come back to the end of a sweep after the settle time."""
         self._post(SweepSettled(ended), self._shared.clock.monotonic() + self._courses.settle)
-
-    def _tell(self, result: SweepResult) -> None:
-        self._shared.log.info(
-            "swept",
-            seconds=result.seconds,
-            full=result.full,
-            discovered=result.discovered,
-            synced=result.synced,
-            unreachable=result.unreachable,
-            resurrected=result.resurrected,
-            removed=result.removed,
-            held=result.held,
-            sick_roots=len(result.sick_roots),
-        )
 
     def _answer(self, future: Future[Result], act: Callable[[], Result]) -> None:
         """Resolve a future with what an act returns or with the error it raises."""

@@ -162,8 +162,7 @@ class Services:
         By events, where all that could be seen is watched; else by a sweep.
         """
         result: Future[SyncResult] = Future()
-        if self._is_watched():
-            assert self._watcher is not None, "bug: watched by nobody"
+        if self._watcher is not None and self._is_healthy():
             cookie = self._watcher.cookie()
             cookie.add_done_callback(lambda cookie: self._heard(cookie, result))
             try:
@@ -174,19 +173,23 @@ class Services:
             self._sync_by_sweep(result)
         return result
 
-    def _is_watched(self) -> bool:
-        """Whether events tell of everything that changes below every root.
+    def _is_healthy(self) -> bool:
+        """Whether every root was in order when it was looked at last.
 
-        Of a sick one they may say nothing; it may be healthy by now, which a sweep finds out.
+        Of a sick one events may say nothing; it may be in order by now, which a sweep finds out.
         """
         view = self.roots.view
         states = (view.states.get(root) for root in view.lookers)
-        is_healthy = all(state is not None and state.healthy for state in states)
-        return is_healthy and self.state().ready and self._parts.is_watched
+        return self.state().ready and all(one is not None and one.healthy for one in states)
 
     def _heard(self, cookie: Future[None], result: Future[SyncResult]) -> None:
-        """Go on when every event before the sync is a hint in the inbox."""
-        if cookie.cancelled() or cookie.exception() is not None:
+        """Go on when every event before the sync is a hint in the inbox.
+
+        Only now it is asked whether everything is watched: what has just come or gone is known
+        by half until the events of it are read.
+        """
+        is_heard = not cookie.cancelled() and cookie.exception() is None
+        if not is_heard or not self._is_healthy() or not self._parts.is_watched:
             self._sync_by_sweep(result)
             return
         self._decide_the_rest(result, self._synced_by_events)

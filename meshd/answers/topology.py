@@ -152,10 +152,10 @@ def _party(registry: Registry, reference: str) -> Agent | str:
         denied = {denial.path for denial in registry.denials()}
         if not denied.isdisjoint(self_and_above(reference)):
             return "is denied"
-        claims = registry.claims_at([reference])
+        claims = registry.claims_about(paths=[reference])
     else:
         # An id is ASCII; what is not need not even be text that can be asked for.
-        claims = registry.claims_of([reference]) if reference.isascii() else []
+        claims = registry.claims_about(ids=[reference]) if reference.isascii() else []
     reasons = [_REFUSALS[one.outcome] for one in claims if one.outcome in _REFUSALS]
     if not reasons:
         raise _unknown(reference)

@@ -25,7 +25,7 @@ class Pending:
     """One path that waits.
 
     Attributes:
-        source: who asked for the first look.
+        source: who asked for the first look; an event, where one has reported it.
         due: monotonic seconds before which the second look does not count.
         mark: number of the mark before which it does not count either: what was in the line
             of scans at the first look may hold the other half of a move.
@@ -75,7 +75,10 @@ class PendingCosts:
         for seen in observations:
             before = self._take(seen.path)
             agent_id = None if seen.manifest is None else seen.manifest.id
+            source = seen.source
             if before is not None:
+                if before.of_event and of_sweep:
+                    source = before.source  # no sweep has found what an event has reported
                 first, latest = min(due, before.due), before.latest
                 of_event = before.of_event or not of_sweep
                 in_sweep = before.of_sweep or of_sweep
@@ -83,7 +86,7 @@ class PendingCosts:
                 first, latest = due, due + LONGEST_SCAN
                 of_event, in_sweep = not of_sweep, of_sweep
             self._waiting[seen.path] = Pending(
-                seen.source, first, of_event, in_sweep, agent_id, mark, latest
+                source, first, of_event, in_sweep, agent_id, mark, latest
             )
             if agent_id is not None:
                 self._claims.setdefault(agent_id, set()).add(seen.path)

@@ -237,7 +237,7 @@ class Registration:
 
         def act(connection: apsw.Connection) -> None:
             registry = Registry(connection)
-            row, claims = registry.agent(agent_id), registry.claims_at([path])
+            row, claims = registry.agent(agent_id), registry.claims_about(paths=[path])
             if (
                 row is None
                 or row.project_path != path

@@ -227,15 +227,7 @@ class Registry:
 
     # claims
 
-    def claims_at(self, paths: Iterable[str]) -> list[Claim]:
-        """Return the claims of several paths."""
-        return [claim_from_row(row) for row in self._rows(_CLAIMS_AT, (_in_hex(paths),))]
-
-    def claims_of(self, ids: Iterable[str]) -> list[Claim]:
-        """Return every claim of several ids."""
-        return [claim_from_row(row) for row in self._rows(_CLAIMS_OF, (json.dumps(list(ids)),))]
-
-    def claims_about(self, paths: Iterable[str], ids: Iterable[str]) -> list[Claim]:
+    def claims_about(self, paths: Iterable[str] = (), ids: Iterable[str] = ()) -> list[Claim]:
         """Return the claims of several paths, and every claim of several ids."""
         found = {row[0]: row for row in self._rows(_CLAIMS_AT, (_in_hex(paths),))}
         found |= {row[0]: row for row in self._rows(_CLAIMS_OF, (json.dumps(list(ids)),))}

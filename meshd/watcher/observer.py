@@ -18,6 +18,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter
 
 from meshd.clock import timestamp
+from meshd.commands import LookWithin
 from meshd.core.model import Hint, Source
 from meshd.errors import StoppingError
 from meshd.watcher import inotify as kernel
@@ -91,6 +92,13 @@ class InboxHandler(FileSystemEventHandler):
                 root_of=lambda _path: root,
                 settled=settled,
             )
+        except StoppingError:
+            return
+
+    def look_within(self, directories: Iterable[str]) -> None:
+        """Ask for what is known at and below directories, after all that was hinted so far."""
+        try:
+            self._inbox.post(LookWithin(tuple(directories)))
         except StoppingError:
             return
 

@@ -8,12 +8,14 @@ swept; nothing it meets below one root keeps it from the others.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 from meshd.core.model import FileIdentity
 from meshd.core.scope import is_within
 from meshd.errors import MeshdError
 from meshd.looker.nodes import Dork, find, place_of, projects_below
+from meshd.watcher.bounds import prune
 from meshd.watcher.scans import Names, Passed, Remounted, Rescope, RootCheck, Why
 
 if TYPE_CHECKING:
@@ -109,11 +111,14 @@ class Scanner:
                 dorks.setdefault(why is not Why.CREATED, []).append(parent)
             for node, why in self._starts(looker, parent, names):
                 starts.setdefault(why is not Why.CREATED, []).append(node)
+        entered = self._paths_of(work.table, itertools.chain.from_iterable(starts.values()))
         for is_settled, nodes in dorks.items():
             self._walk(looker, nodes, is_settled=is_settled, shallow=True)
             self._hint_at(work.table, nodes, is_settled=is_settled)
         for is_settled, nodes in starts.items():
             self._walk(looker, nodes, is_settled=is_settled)
+        if entered:
+            self._handler.look_within(entered)
 
     def _expect_dork(self, table: NodeTable, parent: Node) -> bool:
         """Have the next listing of a directory say what its `.dork` is; False when it left."""
@@ -257,11 +262,14 @@ class Scanner:
         What came and went before it was scanned may have been seen by a look that was still owed
         to an older event, and nothing else would tell that it is gone.
         """
+        self._handler.hint(table.root, self._paths_of(table, nodes), settled=is_settled)
+
+    def _paths_of(self, table: NodeTable, nodes: Iterable[Node]) -> list[str]:
+        """Return where those of some directories are that are in the table."""
         with table.lock:
             places = [place for node in nodes if (place := place_of(node)) is not None]
         prefix = table.root.rstrip("/")
-        paths = [f"{prefix}/{one.relative}" if one.relative else table.root for one in places]
-        self._handler.hint(table.root, paths, settled=is_settled)
+        return [f"{prefix}/{one.relative}" if one.relative else table.root for one in places]
 
     # the roots
 
@@ -374,22 +382,3 @@ def _below(root: str, path: str) -> str:
 
 def _known(parent: Node, names: Iterable[str]) -> list[Node]:
     return [child for name in names if (child := parent.child(name)) is not None]
-
-
-def prune(table: NodeTable, scope: Scope) -> None:
-    """Take out of a table what the scope leaves out, watches included."""
-    prefix = table.root.rstrip("/") + "/"
-    if scope.denies(table.root):
-        table.leave(table.top)
-    stack: list[tuple[Node, str, int]] = [(table.top, "", 0)]
-    barriers = {*scope.denied, *scope.roots}
-    while stack:
-        node, relative, depth = stack.pop()
-        for child in node.children:
-            below = f"{relative}/{child.name}" if relative else child.name
-            if depth >= scope.max_depth or scope.prunes(relative, child.name):
-                table.drop(child)
-            elif prefix + below in barriers:
-                table.leave(child)
-            else:
-                stack.append((child, below, depth + 1))

@@ -45,7 +45,7 @@ def test_a_sweep_that_ends_without_a_cost_leaves_it_to_the_event() -> None:
     pending.leave_sweep()
     assert pending.paths() == {"/r/both", "/r/event"}
     assert not pending.unripe_of_sweep(now=9.0)
-    assert pending.due(["/r/both"], now=10.0) == {"/r/both": Source.SWEEP}
+    assert pending.due(["/r/both"], now=10.0) == {"/r/both": Source.WATCH}
 
 
 def test_a_cost_of_a_sweep_waits_for_its_end_and_for_its_time() -> None:

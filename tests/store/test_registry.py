@@ -227,8 +227,8 @@ def test_claims_are_found_by_path_by_id_by_root_and_by_outcome(
     here, there = claim("/r/a", "a"), claim("/s/a", "a", root="/s", outcome=ClaimOutcome.DUPLICATE)
     apply.upsert_claims(connection, [there, here])
 
-    assert registry.claims_at(["/r/a", "/none"]) == [here]
-    assert sorted(one.path for one in registry.claims_of(["a", "none"])) == ["/r/a", "/s/a"]
+    assert registry.claims_about(paths=["/r/a", "/none"]) == [here]
+    assert sorted(one.path for one in registry.claims_about(ids=["a", "none"])) == ["/r/a", "/s/a"]
     assert registry.claims() == [here, there]
     assert registry.claims(ClaimOutcome.DUPLICATE) == [there]
     assert registry.claim_counts() == {"valid": 1, "duplicate": 1}
@@ -257,8 +257,6 @@ QUESTIONS: dict[str, Callable[[Registry], object]] = {
     "unreachable": lambda one: listed(one, listing.unreachable()),
     "unreachable before": lambda one: listed(one, listing.unreachable(FEBRUARY)),
     "paths_within": lambda one: one.paths_within("/r/a5"),
-    "claims_at": lambda one: one.claims_at(["/r/a5"]),
-    "claims_of": lambda one: one.claims_of(["a5"]),
     "claims of an outcome": lambda one: one.claims(ClaimOutcome.DUPLICATE),
     "ids_below": lambda one: one.ids_below("/r"),
     # asked before every commit

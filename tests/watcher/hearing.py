@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 
 from meshd.clock import SystemClock
+from meshd.commands import LookWithin
 from meshd.config.settings import ScanSettings
 from meshd.core.coalescer import Coalescer
 from meshd.inbox import Inbox
@@ -50,12 +51,14 @@ class Watched:
 
     Attributes:
         log: the words of every record, as `(event, fields)`.
+        entered: directories in which all that is known was asked for, of what was drained.
     """
 
     watcher: Watcher
     shared: Shared
     base: Path
     log: list[dict[str, object]] = field(default_factory=list)
+    entered: list[str] = field(default_factory=list)
 
     @property
     def roots(self) -> list[str]:
@@ -102,6 +105,9 @@ class Watched:
             while batch := inbox._take_now(math.inf):
                 paths.update(hint.path for hint in batch.hints)
                 widened.update(batch.widened)
+                for control in batch.controls:
+                    if isinstance(control, LookWithin):
+                        self.entered += control.directories
         return (
             sorted(os.path.relpath(path, self.base) for path in paths),
             sorted(os.path.relpath(path, self.base) for path in widened),

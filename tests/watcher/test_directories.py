@@ -383,6 +383,25 @@ def test_a_project_that_came_and_went_unwatched_is_hinted_at_once_more(
     assert watched.hear() == ["root/project"]
 
 
+def test_in_a_directory_that_appears_all_that_is_known_is_asked_for(
+    base: Path, root: Path, watched: Watched
+) -> None:
+    """Something may have been there before it was watched, and seen by a look to an older event."""
+    (root / "one" / "below").mkdir(parents=True)
+    assert watched.hear() == []
+    assert set(watched.entered) >= {str(root / "one")}
+    watched.entered.clear()
+    (base / "tree").mkdir()
+    (base / "tree").rename(root / "one" / "moved")
+    watched.hear()
+    assert watched.entered == [str(root / "one" / "moved")]
+    watched.entered.clear()
+    save(make_project(root / "one" / "moved"), "{ }")
+    (root / "one" / "file").touch()
+    assert watched.hear() == ["root/one/moved"]
+    assert watched.entered == []
+
+
 def test_directories_that_were_made_and_removed_are_not_remembered(
     root: Path, watched: Watched
 ) -> None:
