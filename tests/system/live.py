@@ -127,9 +127,18 @@ def is_watched(daemon: Daemon, root: Path) -> bool:
 
 
 def is_asleep(daemon: Daemon) -> bool:
-    """Whether every thread of the daemon waits for something, and none for a processor."""
+    """Whether every thread of the daemon waits for something, and none for a processor.
+
+    Threads are seen one after another, and meanwhile one that spins may hand the interpreter's
+    lock on: so they are looked at five times.
+    """
+    return all(state == "S" for _ in range(5) for state in _states(daemon))
+
+
+def _states(daemon: Daemon) -> list[str]:
+    """Return the kernel's letter for what each thread of the daemon does."""
     stats = (task / "stat" for task in Path(f"/proc/{daemon.process.pid}/task").iterdir())
-    return all(stat.read_text().rpartition(")")[2].split()[0] == "S" for stat in stats)
+    return [stat.read_text().rpartition(")")[2].split()[0] for stat in stats]
 
 
 def turns_per_second(daemon: Daemon, seconds: float) -> float:
