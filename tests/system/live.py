@@ -40,6 +40,8 @@ BACKENDS: Final = (
 """What may watch; what is promised holds for both."""
 PROMPT: Final = 1.0
 """Seconds from an act to its commit that are promised."""
+TURNS_AT_REST: Final = 100
+"""How often a second a daemon at rest may wait or read; one that spins does so by the thousand."""
 
 _TURNS: Final = re.compile(r"^(?:voluntary_ctxt_switches|syscr):\s+(\d+)", re.MULTILINE)
 
@@ -158,9 +160,3 @@ def _turns(daemon: Daemon) -> int:
     told = [(task / "status").read_text() for task in (process / "task").iterdir()]
     counted = [*told, (process / "io").read_text()]
     return sum(int(number) for text in counted for number in _TURNS.findall(text))
-
-
-def seconds_of_work(daemon: Daemon) -> float:
-    """Return the processor time the daemon has taken so far."""
-    fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.system.daemon import Daemon
-from tests.system.live import BACKENDS, NO_SWEEP, is_asleep, turns_per_second
+from tests.system.live import BACKENDS, NO_SWEEP, TURNS_AT_REST, is_asleep, turns_per_second
 from tests.system.trees import plant
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ ATTEMPTS: Final = 3
 """No burst may lose a save; that none is swept for needs a processor that others do not take."""
 MEMORY: Final = Path("/dev/shm")
 """A file system in memory: the burst is to be as fast as can be."""
-TURNS: Final = 100
-"""How often a second a daemon at rest may wait or read; one that spins does so by the thousand."""
 
 
 def save_all(projects: Sequence[Project], texts: Sequence[bytes], description: str) -> None:
@@ -118,7 +116,7 @@ def test_a_burst_of_saves_loses_none_and_needs_no_sweep(
         assert daemon.sweep()["drift"] == 0
 
         daemon.wait_until(lambda: is_asleep(daemon), "rest")
-        assert turns_per_second(daemon, 2.0) < TURNS
+        assert turns_per_second(daemon, 2.0) < TURNS_AT_REST
         figures = {
             "cold import, s": imported["seconds"],
             "saves, s": saved,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 
 from tests.system.daemon import Daemon
-from tests.system.live import NO_SWEEP, VISIBLE, configured, is_watched, seconds_of_work
+from tests.system.live import (
+    NO_SWEEP,
+    TURNS_AT_REST,
+    VISIBLE,
+    configured,
+    is_asleep,
+    is_watched,
+    turns_per_second,
+)
 from tests.system.trees import plant, save
 
 
@@ -66,10 +73,9 @@ def test_the_number_of_threads_does_not_depend_on_that_of_the_roots(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_daemon_without_work_takes_no_time(home: Path, root: Path) -> None:
+def test_a_daemon_without_work_hardly_stirs(home: Path, root: Path) -> None:
     plant(root, 500)
     with Daemon(home, root, config=NO_SWEEP) as daemon:
         daemon.ask("sync")
-        before = seconds_of_work(daemon)
-        threading.Event().wait(5.0)  # a measurement over a time, not a wait for something
-        assert seconds_of_work(daemon) - before < 0.1
+        daemon.wait_until(lambda: is_asleep(daemon), "rest")
+        assert turns_per_second(daemon, 5.0) < TURNS_AT_REST
