@@ -80,6 +80,7 @@ def measure(
     try:
         machine = describe(directory)
         runs = [_run(directory / str(size), size, names, seed, scale) for size, names in wanted]
+        runs.sort(key=lambda run: run["projects"])
     finally:
         tell("removing the trees")
         _remove(directory)
