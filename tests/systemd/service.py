@@ -110,7 +110,7 @@ class Service:
         """Return what is scanned; a root that was taken out is listed while its agents are."""
         with self.client() as client:
             listed = client.roots()["roots"]
-        return [root["path"] for root in listed if root["state"] != "unscanned"]
+        return [root["path"] for root in listed if root["reason"] != "no-root"]
 
     def shown(self, name: str) -> str:
         """Return a property of the unit."""
