@@ -130,8 +130,8 @@ def test_a_signal_and_an_edit_reload_as_well(service: SystemService, signalled: 
     if signalled:
         service.systemctl("kill", "--signal=HUP", "--kill-whom=main", service.unit)
     service.box.wait_until(lambda: OTHER_ROOT in service.roots(), "the other root")
+    service.box.wait_until(lambda: "reloaded" in service.events(), "word of it")
     assert service.shown("ActiveState") == "active"
-    assert "reloaded" in service.events()
 
 
 # crashes and hangs
