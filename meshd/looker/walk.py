@@ -248,6 +248,7 @@ class Walk:
         start, path = self._foothold.reach(relative)
         with closing(open_directory(start, path, flags=os.O_RDONLY)) as directory:
             if self._placing is not None:
+                _expect_within(node.parent, directory)
                 self._placing.place(self._table, node, directory)
             status = os.fstat(directory)
             if self._full or not node.settled or not node.matches(status):
@@ -352,6 +353,22 @@ class Walk:
 
     def _absolute(self, relative: str) -> str:
         return self._prefix + relative if relative else self._root.path
+
+
+def _expect_within(parent: Node | None, directory: int) -> None:
+    """Refuse a directory that lies in another one than the one above it was.
+
+    The one above has moved and another lies at its path now; the event of that is still to come.
+    Whoever took this for its child would not look into the real one when that arrives elsewhere.
+    """
+    if parent is None or not parent.inode:
+        return
+    try:
+        above = os.stat("..", dir_fd=directory)
+    except PermissionError:
+        return  # it may be listed, and not be passed through
+    if (above.st_dev, above.st_ino) != (parent.device, parent.inode):
+        raise FileNotFoundError(errno.ENOENT, "in another directory now")
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

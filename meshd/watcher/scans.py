@@ -142,6 +142,17 @@ class Scans:
                 for work in (self._under_way, *self._work)
             )
 
+    def owes(self, node: Node) -> bool:
+        """Whether a directory, or one above it, is in line or under way to be walked anew."""
+        with self._arrived:
+            line = [work for work in (self._under_way, *self._work) if isinstance(work, Names)]
+        while (parent := node.parent) is not None:
+            for work in line:
+                if work.names.get(parent, {}).get(node.name, Why.VANISHED) >= Why.CREATED:
+                    return True
+            node = parent
+        return False
+
     def close(self) -> None:
         """Drop what is left, and wake the scanner."""
         with self._arrived:

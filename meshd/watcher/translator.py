@@ -69,7 +69,11 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class _Departure:
-    """A directory that left its place, and where it went is not known yet."""
+    """A directory that left its place, and where it went is not known yet.
+
+    Attributes:
+        is_owed: whether it left before the scanner had walked it, or one above it, there.
+    """
 
     table: NodeTable
     node: Node
@@ -77,6 +81,7 @@ class _Departure:
     parent: Node
     name: str
     until: float
+    is_owed: bool
 
 
 class Translator:
@@ -222,10 +227,11 @@ class Translator:
         if node is None:
             return
         self._hint_below(place.table, node, _path(place, name))
+        is_owed = self._scans.owes(node)
         place.table.detach(node)
         until = self._clock.monotonic() + MATCH_SECONDS
         self._departures[cookie] = _Departure(
-            place.table, node, place.depth + 1, parent, name, until
+            place.table, node, place.depth + 1, parent, name, until, is_owed
         )
 
     def _arrive(self, departure: _Departure, parent: Node, place: Place, name: str) -> bool:
@@ -238,7 +244,8 @@ class Translator:
         if not place.table.is_detached(node):
             return False  # the table was cleared meanwhile
         place.table.attach(node, parent, name)
-        if departure.depth != place.depth + 1 or self._is_judged_by_path(place.table.root):
+        is_deeper_or_higher = departure.depth != place.depth + 1
+        if is_deeper_or_higher or departure.is_owed or self._is_judged_by_path(place.table.root):
             # What is left out below it may be something else now.
             place.table.unsettle(node)
             self._scans.add(place.table, parent, name, Why.MOVED_IN)

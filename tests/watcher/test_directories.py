@@ -328,6 +328,55 @@ def test_a_scan_that_came_too_late_is_made_again_where_the_directory_went(
     assert blind_spots(watched) == []
 
 
+@pytest.mark.parametrize("is_project", [False, True])
+def test_a_scan_that_came_too_late_takes_no_other_directory_for_the_one_that_moved(
+    root: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch, is_project: bool
+) -> None:
+    """As before, but where the directory was another lies now, with one of the same name in it."""
+    (root / "before").mkdir()
+    (root / "other" / "project").mkdir(parents=True)
+    if is_project:
+        make_project(root / "other" / "project")
+    watched.hear()
+    scan = Scanner._scan_names
+    begun, goes_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def held_up(self: Scanner, work: Names) -> None:
+        begun.set()
+        goes_on.wait(20)
+        scan(self, work)
+        ended.set()
+
+    monkeypatch.setattr(Scanner, "_scan_names", held_up)
+    make_project(root / "before" / "project")
+    assert begun.wait(20)
+    with stalled(watched):
+        (root / "before").rename(root / "after")
+        (root / "other").rename(root / "before")
+        goes_on.set()
+        assert ended.wait(20)
+    assert "root/after/project" in watched.hear()
+    assert blind_spots(watched) == []
+    save(root / "after" / "project", "{ }")
+    assert "root/after/project" in watched.hear()
+
+
+@pytest.mark.parametrize(("before", "after"), [("x", "z"), ("x/c", "y/c")])
+def test_what_a_move_brought_into_bounds_is_found_though_it_moves_on_at_once(
+    base: Path, root: Path, before: str, after: str
+) -> None:
+    """The first of the moves changes the level, and the second comes before it is scanned."""
+    make_project(root / "a" / "b" / "c" / "project")
+    (root / "y").mkdir()
+    with watching(base, root, max_depth=3) as watched:
+        watched.hear()
+        with stalled(watched):
+            (root / "a" / "b").rename(root / "x")
+            (root / before).rename(root / after)
+        assert f"root/{after[0]}/c/project" in watched.hear()
+        assert blind_spots(watched) == []
+
+
 def test_what_a_move_puts_over_an_empty_directory_takes_its_place(
     root: Path, watched: Watched
 ) -> None:
