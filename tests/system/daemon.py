@@ -261,6 +261,10 @@ class Daemon:
         """Everything the process wrote, earlier starts included."""
         return self._log.read_text("utf-8", "backslashreplace") if self._log.exists() else ""
 
+    def reloaded(self) -> set[str]:
+        """Return the keys that changed at any reload so far: an edit may be taken unasked."""
+        return {key for entry in self.logged("reloaded") for key in entry["changed"]}
+
     def logged(self, event: str | None = None) -> list[Document]:
         """Return the log's entries: those of one event, or all."""
         entries = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]

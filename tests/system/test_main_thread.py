@@ -96,7 +96,8 @@ def test_a_shorter_interval_counts_from_the_reload_on(home: Path, root: Path) ->
     with Daemon(home, config=scanning(root, "[sweep]", 'interval = "1h"')) as daemon:
         first = daemon.status()["lastSweep"]["startedAt"]
         daemon.configure(scanning(root, "[sweep]", 'interval = "200ms"'))
-        assert "sweep.interval" in reload(daemon)["changed"]
+        reload(daemon)
+        assert "sweep.interval" in daemon.reloaded()
         daemon.wait_until(
             lambda: daemon.status()["lastSweep"]["startedAt"] != first, "second sweep", seconds=20
         )
