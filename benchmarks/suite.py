@@ -50,6 +50,10 @@ MEASURES: Final[dict[str, Callable[[Site], list[Row]]]] = {
 GROWING: Final = ("import", "sweep", "idle", "restart", "burst", "fanotify")
 """What is measured when the size of the tree is the question."""
 
+_LARGE: Final = 100_000
+_OF_THE_LARGE: Final = 3
+"""Projects, at least, of a tree where half a minute goes into each repetition, and how many."""
+
 _HUGE: Final = 1_000_000
 """Projects, at least, of a tree where each repetition takes minutes: there is one of each."""
 
@@ -91,7 +95,8 @@ def _run(
     directory: Path, size: int, names: Collection[str], seed: int, scale: Scale
 ) -> dict[str, Any]:
     directory.mkdir()
-    site = Site(directory, size, seed, replace(scale, repetitions=1) if size >= _HUGE else scale)
+    most = 1 if size >= _HUGE else _OF_THE_LARGE if size >= _LARGE else scale.repetitions
+    site = Site(directory, size, seed, replace(scale, repetitions=min(most, scale.repetitions)))
     rows: list[Row] = []
     try:
         for name, measures in MEASURES.items():
