@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from meshd.core.scope import is_within
 from meshd.errors import MeshdError
 from meshd.looker.foothold import NEAR_CHARACTERS, Foothold
+from meshd.looker.ladder import Ladder
 from meshd.looker.look import NoDescriptorsError, OpenRoot, below, errno_word, signature_of
 from meshd.looker.nodes import NO_WATCH, Dork, place_of, projects_below
-from meshd.looker.syscalls import NO_DESCRIPTORS_ERRNOS, closing, open_directory
+from meshd.looker.syscalls import NO_DESCRIPTORS_ERRNOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -133,6 +134,7 @@ class Walk:
         self._verify = verify and table.placing is not None
         self._shallow = shallow
         self._foothold = Foothold(root.descriptor)
+        self._ladder = Ladder(self._foothold, is_strict=table.placing is not None)
         self._prefix = root.path.rstrip("/") + "/"
         self._barriers = frozenset(
             below(root.path, path)
@@ -167,7 +169,10 @@ class Walk:
                     if self._table.moves != moves:
                         moves = self._table.moves
                         stack = self._places([node for node, _, _ in stack])
-                    batch = self._batch(stack)
+                    try:
+                        batch = self._batch(stack)
+                    finally:
+                        self._ladder.close()
                 yield batch
             if self.stats.cut:
                 yield [Truncated(self._root.path)]
@@ -245,16 +250,22 @@ class Walk:
         return None
 
     def _watch_and_list(self, node: Node, relative: str, depth: int) -> None:
-        start, path = self._foothold.reach(relative)
-        with closing(open_directory(start, path, flags=os.O_RDONLY)) as directory:
+        directory = self._ladder.open(node, relative)
+        is_held = False
+        try:
             if self._placing is not None:
-                _expect_within(node.parent, directory)
                 self._placing.place(self._table, node, directory)
             status = os.fstat(directory)
             if self._full or not node.settled or not node.matches(status):
                 self._list(node, relative, depth, directory, status)
             if self._placing is not None and (node.dork or node.dork_watch != NO_WATCH):
                 self._watch_dork(self._placing, node, relative, directory)
+            if node.children:
+                self._ladder.hold(node, directory)
+                is_held = True
+        finally:
+            if not is_held:
+                os.close(directory)
 
     def _watch_dork(self, placing: Placing, node: Node, relative: str, directory: int) -> None:
         """Watch what `.dork` was in the listing, unless it was removed since."""
@@ -353,22 +364,6 @@ class Walk:
 
     def _absolute(self, relative: str) -> str:
         return self._prefix + relative if relative else self._root.path
-
-
-def _expect_within(parent: Node | None, directory: int) -> None:
-    """Refuse a directory that lies in another one than the one above it was.
-
-    The one above has moved and another lies at its path now; the event of that is still to come.
-    Whoever took this for its child would not look into the real one when that arrives elsewhere.
-    """
-    if parent is None or not parent.inode:
-        return
-    try:
-        above = os.stat("..", dir_fd=directory)
-    except PermissionError:
-        return  # it may be listed, and not be passed through
-    if (above.st_dev, above.st_ino) != (parent.device, parent.inode):
-        raise FileNotFoundError(errno.ENOENT, "in another directory now")
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
