@@ -14,12 +14,13 @@ from meshd.core.endpoints import EndpointState
 from meshd.core.health import HealthStatus, health_at, last_seen_seconds
 from meshd.core.model import ClaimOutcome, Status
 from meshd.store import listing
+from meshd.store.listing import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container
+    from collections.abc import Collection, Container, Iterator, Sequence
 
-    from meshd.core.model import Agent
-    from meshd.store.listing import Passing, Row, Selection
+    from meshd.core.model import Agent, Reason
+    from meshd.store.listing import Columns, Passing, Row, Selection
     from meshd.store.registry import Registry
 
 Document = dict[str, Any]
@@ -129,22 +130,44 @@ def agent_document(
 def _listed(registry: Registry, selection: Selection, now_ns: int, passing: Passing) -> Document:
     unsettled = registry.unsettled_endpoints()
     pending = {one.endpoint.agent_id for one in unsettled if one.state is EndpointState.PENDING}
-    rows = registry.listed(
+    told = registry.columns(
         _SHOWN | {field: field for field in _TOLD_BY}, selection, passing, read_here=("flags",)
     )
-    return {"agents": [_completed(row, now_ns, pending) for row in rows]}
+    return {"agents": rows_of(_completed(told, now_ns, pending))}
 
 
-def _completed(row: Row, now_ns: int, pending: Container[str]) -> Document:
-    """Turn what the registry knows of an agent into its answer: every key, null when empty."""
-    live = row["status"] is Status.ACTIVE and row["unscanned"] is None
-    row["healthStatus"] = str(health_now(live, row["lastSeenAt"], now_ns))
-    row["confirmed"] = _confirmed(row)
-    row["unreachableFor"] = _unreachable_seconds(row)
-    row["flags"] = _flags(row, pending)
-    for field in _TOLD_BY:
-        del row[field]
-    return row
+def _completed(told: Columns, now_ns: int, pending: Container[str]) -> Columns:
+    """Turn what the registry knows of agents into its answer: every key, null when empty."""
+    columns = {key: told[key] for key in _SHOWN}
+    columns["healthStatus"] = [
+        str(health_now(status is Status.ACTIVE and unscanned is None, heard, now_ns))
+        for status, unscanned, heard in _side_by_side(told, "status", "unscanned", "lastSeenAt")
+    ]
+    # Confirmed is what the last look at its path could tell, where that counts (R4).
+    columns["confirmed"] = [
+        healthy and outcome is not ClaimOutcome.UNREADABLE and unscanned is None
+        for healthy, outcome, unscanned in _side_by_side(
+            told, "confirmed", "claim_outcome", "unscanned"
+        )
+    ]
+    # For how long it was observed to be absent (R8), null while it is not.
+    columns["unreachableFor"] = [
+        None if status is not Status.UNREACHABLE or clock is None else observed - clock
+        for status, clock, observed in _side_by_side(
+            told, "status", "unreachableFor", "root_observed_seconds"
+        )
+    ]
+    columns["flags"] = [
+        _flags(flags, agent_id in pending, outcome, reason, unscanned)
+        for flags, agent_id, outcome, reason, unscanned in _side_by_side(
+            told, "flags", "id", "claim_outcome", "claim_reason", "unscanned"
+        )
+    ]
+    return columns
+
+
+def _side_by_side(told: Columns, *keys: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(told[key] for key in keys), strict=True)
 
 
 def discovery_document(  # noqa: PLR0913 - the last five are options, each by its name
@@ -242,31 +265,18 @@ def health_now(live: bool, last_seen_at: str | None, now_ns: int) -> HealthStatu
     return health_at(last_seen_seconds(last_seen_at), now_ns / 1e9)
 
 
-def _confirmed(row: Row) -> bool:
-    """Whether the last look at the agent's path could tell, and counts (R4)."""
-    root_healthy: bool = row["confirmed"]
-    return (
-        root_healthy
-        and row["claim_outcome"] is not ClaimOutcome.UNREADABLE
-        and row["unscanned"] is None
-    )
-
-
-def _unreachable_seconds(row: Row) -> float | None:
-    """Return for how long the agent was observed to be absent (R8), None while it is not."""
-    absent_clock: float | None = row["unreachableFor"]
-    if row["status"] is not Status.UNREACHABLE or absent_clock is None:
-        return None
-    observed: float = row["root_observed_seconds"]
-    return observed - absent_clock
-
-
-def _flags(row: Row, pending: Container[str]) -> list[str]:
-    flags = list(row["flags"])
-    if row["id"] in pending:
-        flags.append("relay-pending")
-    if row["claim_outcome"] is ClaimOutcome.INVALID:
-        flags.append(f"invalid:{row['claim_reason']}")
-    if row["unscanned"] is not None:
-        flags.append(f"unscanned:{row['unscanned']}")
-    return flags
+def _flags(
+    flags: Sequence[str],
+    is_pending: bool,
+    outcome: ClaimOutcome | None,
+    reason: str | None,
+    unscanned: Reason | None,
+) -> list[str]:
+    shown = list(flags)
+    if is_pending:
+        shown.append("relay-pending")
+    if outcome is ClaimOutcome.INVALID:
+        shown.append(f"invalid:{reason}")
+    if unscanned is not None:
+        shown.append(f"unscanned:{unscanned}")
+    return shown

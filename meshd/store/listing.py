@@ -32,6 +32,9 @@ Reader: TypeAlias = "Callable[[Any], Any]"
 Row: TypeAlias = "dict[str, Any]"
 """Fields of one row, each under the key its asker chose."""
 
+Columns: TypeAlias = "dict[str, Sequence[Any]]"
+"""One field of every row under the key its asker chose, the rows in one order in all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -110,14 +113,16 @@ def unreachable(before: str | None = None) -> Selection:
     return Selection("agents.status = 'unreachable' AND agents.unreachable_since < ?", (before,))
 
 
-def listed(
+def columns_of(
     connection: apsw.Connection,
     wanted: Mapping[str, str],
     selection: Selection = ALL,
     passing: Passing = json.loads,
     read_here: Collection[str] = (),
-) -> list[Row]:
+) -> Columns:
     """Return fields of the selected rows, oldest registration first.
+
+    Column by column, because a row at a time takes half as long again.
 
     Args:
         connection: where to read.
@@ -128,20 +133,23 @@ def listed(
         read_here: structured fields that are read all the same.
     """
     fields = wanted.values()
-    columns = ", ".join(_JOINED.get(one) or f"agents.{_COLUMN_OF[one].name}" for one in fields)
+    named = ", ".join(_JOINED.get(one) or f"agents.{_COLUMN_OF[one].name}" for one in fields)
     joins = "" if _JOINED.keys().isdisjoint(fields) else JOINS
     rows = connection.execute(
-        f"SELECT {columns} FROM agents{joins} WHERE {selection.condition}{ORDER}",
+        f"SELECT {named} FROM agents{joins} WHERE {selection.condition}{ORDER}",
         selection.bindings,
     ).fetchall()
-    if not rows:
-        return []
-    # Column by column: a row at a time takes half as long again.
-    read = [
-        _read(column, _reader(field, json.loads if field in read_here else passing))
-        for field, column in zip(fields, zip(*rows, strict=True), strict=True)
-    ]
-    return [dict(zip(wanted, row, strict=True)) for row in zip(*read, strict=True)]
+    columns = zip(*rows, strict=True) if rows else [()] * len(wanted)
+    return {
+        key: _read(column, _reader(field, json.loads if field in read_here else passing))
+        for (key, field), column in zip(wanted.items(), columns, strict=True)
+    }
+
+
+def rows_of(columns: Columns) -> list[Row]:
+    """Return the rows that some columns make up, their keys in the order of the columns."""
+    keys = tuple(columns)
+    return [dict(zip(keys, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _read(column: Sequence[Any], reader: Reader | None) -> Sequence[Any]:

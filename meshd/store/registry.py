@@ -111,15 +111,24 @@ class Registry:
         """Return the agents that may be discovered (see `listing.live`)."""
         return self._records(listing.live())
 
-    def listed(
+    def columns(
         self,
         wanted: Mapping[str, str],
         selection: listing.Selection = listing.ALL,
         passing: listing.Passing = json.loads,
         read_here: Collection[str] = (),
+    ) -> listing.Columns:
+        """Return some fields of the selected rows, by field; see `meshd.store.listing`."""
+        return listing.columns_of(self._connection, wanted, selection, passing, read_here)
+
+    def listed(
+        self,
+        wanted: Mapping[str, str],
+        selection: listing.Selection = listing.ALL,
+        passing: listing.Passing = json.loads,
     ) -> list[listing.Row]:
-        """Return some fields of the selected rows; see `meshd.store.listing`."""
-        return listing.listed(self._connection, wanted, selection, passing, read_here)
+        """Return some fields of the selected rows, row by row."""
+        return listing.rows_of(self.columns(wanted, selection, passing))
 
     def _records(self, selection: listing.Selection) -> list[Record]:
         rows = self._rows(
