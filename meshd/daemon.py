@@ -291,7 +291,7 @@ class Daemon:
             if not moved and not self._announced and self._parts.courses.last is not None:
                 banner.swept(self._parts.courses.last)
                 self._announced = True
-                memory.settle()
+                memory.settle(self._store.give_back)
             self._prune()
             self._tell_dropped()
             self._notify_status()

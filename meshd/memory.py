@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 YOUNG_OBJECTS: Final = (50_000, 10, 1_000)
 """How much new is made before the garbage collector looks at it, at what it looked at once, and
@@ -22,11 +25,15 @@ def prepare() -> None:
     gc.set_threshold(*YOUNG_OBJECTS)
 
 
-def settle() -> None:
+def settle(give_back: Callable[[], None] = lambda: None) -> None:
     """Take all there is for what stays, and give back to the system what nobody holds.
 
     By itself the allocator of glibc keeps what an import has freed.
+
+    Args:
+        give_back: frees what others keep for themselves, and need not.
     """
+    give_back()
     gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

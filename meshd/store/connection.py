@@ -28,6 +28,9 @@ BUSY_TIMEOUT_MS = 5000
 BEAT_STEPS = 1_000_000
 # The log is cut back to this after a checkpoint; a reader that lingers lets it grow (fault 111).
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
+# What the writer keeps of the database in memory: with the 2,000 KiB of SQLite's own, an import of
+# 100,000 projects, whose ids come in no order, takes a seventh longer.
+CACHE_KIB = 16_000
 QUARANTINED_KEPT = 3
 SIDE_FILES = ("", "-wal", "-shm")
 # What SQLite raises for a file that is not as it was written: a header that is none, a page
@@ -60,6 +63,7 @@ def open_writing(path: Path) -> apsw.Connection:
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "full")
         connection.pragma("foreign_keys", value=True)
+        connection.pragma("cache_size", -CACHE_KIB)
         connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
         _keep_within(connection)
     except apsw.Error as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
@@ -20,6 +20,9 @@ from meshd.store.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+GIVE_BACK_SECONDS: Final = 5.0
+"""How long the writer may take to come to it."""
 
 
 class Store:
@@ -69,6 +72,15 @@ class Store:
             else:
                 # What it remembers of the file may be what was misread.
                 connection.close()
+
+    def give_back(self) -> None:
+        """Free the pages of the database that the writer keeps in memory.
+
+        Raises:
+            StoppingError: the writer takes no more work.
+            TimeoutError: it does not answer.
+        """
+        self.writer.submit(apsw.Connection.release_memory).result(timeout=GIVE_BACK_SECONDS)
 
     def close_readers(self) -> None:
         """Close the readers that are not on loan."""
