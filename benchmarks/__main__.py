@@ -28,13 +28,15 @@ def main() -> int:
     scale = QUICK if options.quick else Scale()
     sizes = options.projects
     wanted = [(size, options.only or names_for(size, sizes)) for size in sizes]
-    document = measure(wanted, options.seed, scale)
-    written = json.dumps(document, indent=2) + "\n"
-    if options.json is not None:
-        options.json.write_text(written, "utf-8")
-    if options.write:
-        RESULTS.write_text(markdown(json.loads(written)), "utf-8")
-    sys.stdout.write(text(json.loads(written)) + "\n")
+    table = ""
+    for results in measure(wanted, options.seed, scale):
+        written = json.dumps(results, indent=2) + "\n"
+        if options.json is not None:
+            options.json.write_text(written, "utf-8")
+        if options.write:
+            RESULTS.write_text(markdown(json.loads(written)), "utf-8")
+        table = text(json.loads(written))
+    sys.stdout.write(table + "\n")
     return 0
 
 

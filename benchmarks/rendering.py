@@ -17,6 +17,8 @@ _TITLES: Final = ("what", "meshd", "spread", "floor", "ratio", "bar", "", "peak 
 _VERDICTS: Final = {True: "met", False: "MISSED", None: ""}
 GROWTH_BAR: Final = 1.05
 """Of the slope of time over projects, both as logarithms (design: §Speed)."""
+GROWTH_TO: Final = 100_000
+"""The most projects for which that bar is meant."""
 
 _EXPLANATION: Final = """\
 Written by `python -m benchmarks --write`. Medians, with the lowest and the highest of all
@@ -106,12 +108,14 @@ def _number(value: float) -> str:
 
 def _growth(document: Mapping[str, Any]) -> list[Sequence[str]]:
     sizes = [f"{run['projects']:,}" for run in document["runs"]]
-    lines: list[Sequence[str]] = [("what", *sizes, "slope", f"bar {GROWTH_BAR}")]
+    lines: list[Sequence[str]] = [
+        ("what", *sizes, f"slope to {GROWTH_TO:,}", f"bar {GROWTH_BAR}", "slope of all")
+    ]
     for line in document["growth"]:
-        slope = line["slope"]
+        slope = "" if line["slope"] is None else f"{line['slope']:.2f}"
         verdict = "" if line["met"] is None else _VERDICTS[line["met"]]
         values = [f"{_number(value)} {line['unit']}" for value in line["values"]]
-        lines.append((line["what"], *values, f"{slope:.2f}", verdict))
+        lines.append((line["what"], *values, slope, verdict, f"{line['slope_of_all']:.2f}"))
     return lines
 
 

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from benchmarks.figures import Bar, Figure, Row, percentile
 from benchmarks.rendering import markdown
-from benchmarks.suite import MEASURES, names_for
+from benchmarks.suite import MEASURES, growth, names_for
 from benchmarks.trees import INODES_PER_PROJECT, Shape, plan, plant
 from meshd.core.manifest import parse
 
@@ -162,3 +162,21 @@ def test_results_say_what_was_missed() -> None:
         in told
     )
     assert "- burst: 3 saves are not in the registry" in told
+
+
+def test_growth_is_judged_up_to_the_size_that_its_bar_is_meant_for() -> None:
+    seconds = {1_000: 0.1, 100_000: 10.0, 1_000_000: 400.0}
+
+    def run(projects: int) -> dict[str, Any]:
+        figure = {"median": seconds[projects]}
+        row = {"name": "restart", "what": "restart", "unit": "s", "figure": figure}
+        return {"projects": projects, "rows": [row]}
+
+    (line,) = growth([run(projects) for projects in seconds])
+    assert line["values"] == [0.1, 10.0, 400.0]
+    assert line["slope"] == pytest.approx(1.0)
+    assert line["met"] is True
+    assert line["slope_of_all"] > 1.05
+    (unjudged,) = growth([run(100_000), run(1_000_000)])
+    assert unjudged["slope"] is None
+    assert unjudged["met"] is None
