@@ -26,7 +26,7 @@ def main() -> int:
     # Otherwise the trees would be left behind.
     signal.signal(signal.SIGTERM, _end)
     scale = QUICK if options.quick else Scale()
-    sizes = options.projects
+    sizes = list(dict.fromkeys(options.projects))
     wanted = [(size, options.only or names_for(size, sizes)) for size in sizes]
     table = ""
     for results in measure(wanted, options.seed, scale):

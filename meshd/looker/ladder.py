@@ -52,7 +52,11 @@ class Ladder:
         while self._held:
             above, descriptor = self._held[-1]
             if above is node.parent:
-                return os.open(node.name, _FLAGS, dir_fd=descriptor)
+                try:
+                    return os.open(node.name, _FLAGS, dir_fd=descriptor)
+                except OSError as error:
+                    if error.errno != errno.ESTALE:
+                        raise  # else a server knows no more what is held: its path tells
             self._held.pop()
             os.close(descriptor)
         start, path = self._foothold.reach(relative)

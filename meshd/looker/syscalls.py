@@ -46,7 +46,7 @@ _FSTATFS.argtypes = (ctypes.c_int, ctypes.c_char_p)
 
 
 class closing:  # noqa: N801 - as its namesake of contextlib, which takes objects
-    """Close `descriptor` at the end of the block. A walk does so for every directory."""
+    """Close `descriptor` at the end of the block. Looks do so for every project."""
 
     __slots__ = ("_descriptor",)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
-from meshd.errors import StoreError
+from meshd.errors import MeshdError, StoreError
 from meshd.store.connection import open_reading, tells_of_damage
 from meshd.store.registry import Registry
 from meshd.store.writer import Writer
@@ -74,13 +74,12 @@ class Store:
                 connection.close()
 
     def give_back(self) -> None:
-        """Free the pages of the database that the writer keeps in memory.
+        """Free the pages of the database that the writer keeps in memory, if it comes to it soon.
 
-        Raises:
-            StoppingError: the writer takes no more work.
-            TimeoutError: it does not answer.
+        They stay where it is busy for long, or could not write: that shows elsewhere.
         """
-        self.writer.submit(apsw.Connection.release_memory).result(timeout=GIVE_BACK_SECONDS)
+        with contextlib.suppress(MeshdError, TimeoutError):
+            self.writer.submit(apsw.Connection.release_memory).result(timeout=GIVE_BACK_SECONDS)
 
     def close_readers(self) -> None:
         """Close the readers that are not on loan."""

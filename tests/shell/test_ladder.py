@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,25 @@ def test_a_symlink_is_not_followed(tmp_path: Path, root: int) -> None:
         ladder.hold(above, ladder.open(above, "a"))
         with pytest.raises(NotADirectoryError):
             ladder.open(Node("b", above), "a/b")
+
+
+def test_what_a_server_has_forgotten_is_found_by_its_path(
+    tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the root of a network file system: another client has made the directory anew."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    above = listed("a", None, tmp_path / "a")
+
+    def stale(*_: object, **__: object) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with standing(root) as ladder:
+        ladder.hold(above, ladder.open(above, "a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", stale)
+            found = opened(ladder, Node("b", above), "a/b")
+    status = (tmp_path / "a" / "b").stat()
+    assert found == (status.st_dev, status.st_ino)
 
 
 def test_what_does_not_lie_above_the_next_is_let_go(tmp_path: Path, root: int) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import apsw
 
 AT = "2026-03-01T00:00:00.000Z"
+SOON = 10.0  # seconds until a test gives up waiting
 
 
 def new_database(path: Path, *, upto: int | None = None) -> apsw.Connection:
@@ -85,8 +86,14 @@ def change(agent_id: str | None, kind: Kind = Kind.UPDATED) -> Change:
 def working(
     path: Path, before_commit: Callable[[apsw.Connection], None] | None = None
 ) -> Iterator[Writer]:
+    """Run a new writer in its thread for the length of a block."""
+    with running(Writer(path) if before_commit is None else Writer(path, before_commit)) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def running(writer: Writer) -> Iterator[Writer]:
     """Run a writer in its thread for the length of a block."""
-    writer = Writer(path) if before_commit is None else Writer(path, before_commit)
     thread = threading.Thread(target=writer.run)
     thread.start()
     try:
@@ -95,6 +102,24 @@ def working(
         writer.stop()
         thread.join(timeout=10)
         assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def held(writer: Writer) -> Iterator[None]:
+    """Keep the writer busy for the length of a block: what is submitted in it queues up."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(_: apsw.Connection) -> None:
+        begun.set()
+        assert go_on.wait(SOON)
+
+    future = writer.submit(hold)
+    assert begun.wait(SOON)
+    try:
+        yield
+    finally:
+        go_on.set()
+    future.result(SOON)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING
 
 import apsw
@@ -13,32 +11,12 @@ import pytest
 from meshd.errors import StoppingError, StoreError
 from meshd.store.connection import open_reading
 from meshd.store.writer import BATCH_LIMIT, Writer
-from tests.store.builders import meta_keys, mounted, new_database, set_meta, working
+from tests.store.builders import SOON, held, meta_keys, mounted, new_database, set_meta, working
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
-
-SOON = 10.0  # seconds until a test gives up waiting
-
-
-@contextlib.contextmanager
-def held(writer: Writer) -> Iterator[None]:
-    """Keep the writer busy for the length of a block: what is submitted in it queues up."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def hold(_: apsw.Connection) -> None:
-        begun.set()
-        assert go_on.wait(SOON)
-
-    future = writer.submit(hold)
-    assert begun.wait(SOON)
-    try:
-        yield
-    finally:
-        go_on.set()
-    future.result(SOON)
 
 
 def seen_by_others(database: Path) -> list[str]:
